@@ -1,0 +1,1 @@
+"""What both worlds share: handlers and their binding, calls, statistics, guards against misuse."""

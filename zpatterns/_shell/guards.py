@@ -1,0 +1,63 @@
+"""Guards against misuse: after a fork, after close, on the wrong thread or loop. Each error says what to do."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable
+
+from ..endpoint import Endpoint, Insecure, guard, parse
+from ..errors import ConfigurationError, ForkedError
+
+
+class _Process:
+    """The id of this process, kept up to date across forks: cheaper to compare than to ask for."""
+
+    pid = os.getpid()
+
+
+def _after_fork() -> None:
+    _Process.pid = os.getpid()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class ForkGuard:
+    """Knows the process its owner was made in."""
+
+    __slots__ = ("_pid", "_what")
+
+    def __init__(self, what: str) -> None:
+        self._pid = _Process.pid
+        self._what = what
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is another process now."""
+        return self._pid != _Process.pid
+
+    def check(self) -> None:
+        """Raises ForkedError in a child."""
+        if self._pid != _Process.pid:
+            raise ForkedError(
+                f"this {self._what} was made in process {self._pid} and cannot be used in its child {_Process.pid}: "
+                "make a new one in the child, or start processes with the 'spawn' method"
+            )
+
+
+def resolve(host: str) -> Iterable[str]:
+    """Every address a name stands for; nothing when it stands for none."""
+    try:
+        return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None)]
+    except (OSError, UnicodeError):
+        return []
+
+
+def checked_endpoint(text: str, *, bind: bool, security: Insecure | None) -> Endpoint:
+    """An endpoint that may be used: spelled right, and not plaintext beyond loopback unless that was said."""
+    if security is not None and not isinstance(security, Insecure):
+        raise ConfigurationError(f"security={security!r}: pass Insecure(), or leave it out")
+    endpoint = parse(text, bind=bind)
+    guard(endpoint, secured=False, insecure=security is not None, bind=bind, resolve=resolve)
+    return endpoint

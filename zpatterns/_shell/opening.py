@@ -1,0 +1,67 @@
+"""What both worlds' clients and servers are made of: endpoints checked, a machine, its sockets, a pump."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from random import random
+from typing import Any
+
+import zmq
+
+from ..core.requester import Requester
+from ..drive import sockets
+from ..drive.ports import Dealer
+from ..drive.pump import Pump
+from ..endpoint import Insecure
+from ..errors import ConfigurationError
+from ..policy import Heartbeat, Limits, Retry, SocketOptions
+from .guards import checked_endpoint
+
+
+log = logging.getLogger("zpatterns")
+
+
+def requester_pump(
+    endpoints: str | Sequence[str],
+    *,
+    retry: Retry,
+    limits: Limits,
+    heartbeat: Heartbeat,
+    options: SocketOptions,
+    security: Insecure | None,
+    context: zmq.Context[Any] | None,
+) -> tuple[Requester, Pump]:
+    """The machine of a client and the sockets it needs, connecting."""
+    texts = [endpoints] if isinstance(endpoints, str) else list(endpoints)
+    if not texts:
+        raise ConfigurationError("a client needs at least one endpoint")
+    if len(set(texts)) != len(texts):
+        raise ConfigurationError(f"an endpoint is given twice: {texts}")
+    checked = [checked_endpoint(text, bind=False, security=security) for text in texts]
+    machine = Requester(
+        len(checked), prefix=os.urandom(8), random=random, retry=retry, limits=limits, heartbeat=heartbeat
+    )
+    ports: list[Dealer] = []
+    try:
+        for endpoint in checked:
+            ports.append(Dealer(context or sockets.default_context(), endpoint, options, limits))
+    except BaseException:
+        for port in ports:
+            port.close(0)
+        raise
+    return machine, Pump(machine, ports, limits)
+
+
+def connection_listener(
+    endpoints: Sequence[str], on_connection: Callable[[str, bool], None] | None
+) -> Callable[[int, bool, str], None]:
+    """What the driver tells of its ports, for the log and for the user's ``on_connection``."""
+
+    def listen(port: int, up: bool, reason: str) -> None:
+        log.debug("%s %s (%s)", "connected to" if up else "no connection to", endpoints[port], reason)
+        if on_connection is not None:
+            on_connection(endpoints[port], up)
+
+    return listen

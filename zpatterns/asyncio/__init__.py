@@ -1,0 +1,1 @@
+"""The asyncio world of zpatterns: the same names as ``zpatterns``, awaited."""

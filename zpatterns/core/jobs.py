@@ -1,0 +1,125 @@
+"""A job and the rules of its method, as the replier sees them: data, no rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from ..wire.message import Request
+from .machine import Frame
+
+LOOP, THREADS, ALWAYS = 0, 1, 2
+"""Lanes: handlers that run on the loop itself (inline, ``async def``), those on daemon threads, and the ``zp.*`` methods,
+which are answered while everything else is full, and while the server stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What the replier must know of a method."""
+
+    lane: int = LOOP
+    stream: bool = False
+    dedupe: bool = False
+
+
+class Why(Enum):
+    """Why a handler should stop."""
+
+    CANCELLED = "the caller has cancelled"
+    EXPIRED = "the caller's budget is spent"
+    GONE = "the caller is gone"
+    STOPPING = "the server is stopping"
+
+
+class Job:
+    """One request on the server, from its arrival to its answer."""
+
+    __slots__ = (
+        "application", "batches", "credit", "done", "due", "expires_at", "header", "heard_at", "id", "key", "lane",
+        "path", "payload", "remembered", "rest", "routing_id", "running", "sequence", "stopped",
+    )  # fmt: skip
+
+    def __init__(self, routing_id: bytes, path: Sequence[bytes], header: Request | None, rest: Sequence[Frame]) -> None:
+        self.routing_id = routing_id
+        self.path = path
+        """Frames between the routing id and the body, the delimiter included: they go back as they came."""
+        self.header = header
+        """None for a plain body."""
+        self.rest = rest
+        """Payload and buffers; for a plain body its frames."""
+        self.id = path[-2] if len(path) > 1 else b""
+        self.key: object = self.id if len(self.id) == 16 else (routing_id, *path) if self.id else object()
+        self.lane = LOOP
+        self.expires_at = float("inf")
+        self.due = 0.0
+        self.batches = False
+        self.credit = 0
+        """Streams: parts that may still be sent."""
+        self.heard_at = 0.0
+        """Streams: when the reader last gave a sign of life."""
+        self.sequence = 0
+        self.running = False
+        self.done = False
+        self.remembered = False
+        self.stopped: Why | None = None
+        self.application: Any = None
+        """Whatever the driver wants to find again: a task, a thread's event."""
+
+    @property
+    def method(self) -> str | None:
+        """The method's name; None for a plain body."""
+        return self.header.method if self.header is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Event: run the handler of this job."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Event: tell the handler of this job why nobody waits any more."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Credited:
+    """Event: the reader of a stream granted more parts."""
+
+    job: Job
+    parts: int
+
+
+@dataclass(slots=True)
+class ReplierStatistics:
+    """Counters of one server since it was made."""
+
+    received: int = 0
+    dispatched: int = 0
+    answered: int = 0
+    failed: int = 0
+    """Answered with an error."""
+    expired: int = 0
+    """Dropped before dispatch, because their budget was spent."""
+    cancelled: int = 0
+    """Dropped before dispatch, because their caller cancelled."""
+    stopped: int = 0
+    """Handlers told to stop."""
+    overloaded: int = 0
+    unknown_method: int = 0
+    duplicates: int = 0
+    """Requests that were here already: not run again."""
+    replayed: int = 0
+    """Answered again from the dedupe window."""
+    undecodable: int = 0
+    plain_refused: int = 0
+    """Plain bodies, without a handler for them."""
+    dropped: int = 0
+    """Replies that could not be delivered: the peer is gone, or does not read."""
+    discarded: int = 0
+    """Answers of handlers whose caller had gone."""

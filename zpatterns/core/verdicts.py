@@ -1,0 +1,76 @@
+"""What a caller is told: the exception, and the words, for each way a call can end badly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import (
+    AuthenticationError,
+    DecodeError,
+    OutcomeUnknown,
+    Overloaded,
+    PeerUnavailable,
+    PermissionDenied,
+    ReplyError,
+    Status,
+    ZPatternsError,
+)
+from .calls import Call
+from .machine import Frame
+
+
+def error_of(status: Status, text: str, details: dict[str, Any]) -> ZPatternsError:
+    """The exception for a status that a server answered."""
+    if status is Status.PERMISSION_DENIED:
+        return PermissionDenied(text)
+    if status is Status.UNAUTHENTICATED:
+        return AuthenticationError(text)
+    return ReplyError(status, text, details=details)
+
+
+def refused(status: Status, text: str, details: dict[str, Any]) -> ZPatternsError:
+    """The exception for a server that did not take the request."""
+    if status is Status.RESOURCE_EXHAUSTED:
+        return Overloaded(f"the server did not take the request: {text}")
+    if status is Status.UNAVAILABLE:
+        return PeerUnavailable(f"the server did not take the request: {text}")
+    return error_of(status, text, details)
+
+
+def unavailable(text: str) -> PeerUnavailable:
+    """Nobody there."""
+    return PeerUnavailable(f"{text}; is it running, and is the endpoint right?")
+
+
+def unknown(call: Call, why: str) -> OutcomeUnknown:
+    """Taken and lost, and not to be sent again."""
+    text = f"{call.name} was sent, and {why}; it may or may not have run."
+    if call.stream:
+        return OutcomeUnknown(f"{text} Open the stream again if that is safe")
+    if call.idempotent:
+        return OutcomeUnknown(f"{text} All {call.attempts} attempts are used up: allow more with Retry(attempts=)")
+    if call.dedupe:
+        return OutcomeUnknown(f"{text} Check at the server before you repeat it")
+    return OutcomeUnknown(f"{text} Declare the method idempotent=True or dedupe=True to have it sent again")
+
+
+def late(call: Call) -> str:
+    """The budget is spent and a server has it."""
+    if call.stream:
+        return f"no further part of {call.name} in time, after {call.parts} parts"
+    return (
+        f"no reply to {call.name} within its budget (sent {call.attempt} of {call.attempts} times); it may have run. "
+        "Is the server busy or stopped, or the timeout too short?"
+    )
+
+
+def lost_part(call: Call) -> ReplyError:
+    """A hole in a stream."""
+    return ReplyError(Status.DATA_LOSS, f"a part of the stream {call.name} was lost after part {call.parts}")
+
+
+def not_typed(call: Call, cause: DecodeError, frames: list[Frame]) -> DecodeError:
+    """The peer answers a typed request with something else."""
+    return DecodeError(
+        f"the reply to {call.name} is not a typed body ({cause}); for a plain peer use request_plain", frames=frames
+    )

@@ -1,0 +1,170 @@
+"""The asyncio driver: the socket's file descriptor with ``add_reader``, drained in bounded batches. Not zmq.asyncio.
+
+The descriptor is edge-triggered, and any call on the socket may take the edge (pyzmq #1021, #2173), so EVENTS are
+asked again after every receive and send, and once a second in any case. No user ``await`` ever sits on libzmq:
+a cancelled task can lose no message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import zmq
+
+from ..errors import ConfigurationError
+from . import sockets
+from .pump import Pump
+
+_TICK = 1.0
+
+
+class AsyncLoop:
+    """A pump on an event loop. Everything runs in callbacks of that loop; nothing here awaits."""
+
+    def __init__(self, pump: Pump, deliver: Callable[[Any], None]) -> None:
+        self.pump = pump
+        self.machine = pump.machine
+        self._deliver = deliver
+        self.loop = asyncio.get_running_loop()
+        self._readers: dict[int, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._flushing = False
+        self._closed = False
+        try:
+            self._watch()
+        except NotImplementedError as error:
+            raise ConfigurationError(
+                f"{type(self.loop).__name__} has no add_reader, which zpatterns.asyncio needs; on Windows use "
+                "asyncio.Runner(loop_factory=asyncio.SelectorEventLoop), elsewhere the default loop or uvloop"
+            ) from error
+        for port in range(len(pump.ports)):
+            self._links(port)
+        self._tick()
+
+    def _watch(self) -> None:
+        for index, port in enumerate(self.pump.ports):
+            self._add(port.socket, self._ready, index)
+            if port.monitor is not None:
+                self._add(port.monitor.socket, self._links, index)
+
+    def _add(self, socket: zmq.Socket[bytes], callback: Callable[[int], None], index: int) -> None:
+        descriptor: int = socket.get(zmq.FD)
+        self.loop.add_reader(descriptor, callback, index)
+        self._readers[descriptor] = index
+
+    def soon(self) -> None:
+        """Flush at the end of this tick: what several tasks start in one tick travels together."""
+        if not self._flushing:
+            self._flushing = True
+            self.loop.call_soon(self._flush_later)
+
+    def _flush_later(self) -> None:
+        self._flushing = False
+        if not self._closed:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what the machine has, and look again at every socket that was touched."""
+        pump = self.pump
+        self._deliver_all()
+        pump.flush()
+        if self.machine.events:
+            self._deliver_all()
+        for index, port in enumerate(pump.ports):
+            if sockets.readable(port.socket):
+                self.loop.call_soon(self._ready, index)
+        self._arm()
+
+    def _ready(self, index: int) -> None:
+        """A socket may have something: read, hand over, send what came of it, until there is no more."""
+        if self._closed:
+            return
+        pump = self.pump
+        socket = pump.ports[index].socket
+        if pump.full:
+            pump.writable(index)
+        pump.drain(index)
+        self._deliver_all()
+        pump.flush()
+        if self.machine.events:
+            self._deliver_all()
+        if sockets.readable(socket):
+            self.loop.call_soon(self._ready, index)
+        self._arm()
+
+    def _links(self, index: int) -> None:
+        if self._closed:
+            return
+        self.pump.links(index)
+        self._deliver_all()
+        self.flush()
+
+    def _deliver_all(self) -> None:
+        self.machine.dispatch(monotonic())
+        events = self.machine.events
+        while events:
+            self._deliver(events.popleft())
+
+    def _arm(self) -> None:
+        at = self.pump.wakes_at
+        if at is not None and at < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = at
+            # loop.time() is another monotonic clock than ours under some loops: give the distance, not the instant
+            self._timer = self.loop.call_later(max(0.0, at - monotonic()) + 0.0005, self._wake)
+
+    def _wake(self) -> None:
+        self._timer, self._timer_at = None, float("inf")
+        if self._closed:
+            return
+        for index in range(len(self.pump.ports)):
+            self.pump.drain(index)  # what has come in wins over what has run out
+        if self.pump.reopens:
+            self._unwatch()
+            self.pump.wake()
+            self._watch()
+            for index in range(len(self.pump.ports)):
+                self.loop.call_soon(self._links, index)
+        else:
+            self.pump.wake()
+        self._deliver_all()
+        self.flush()
+
+    def _tick(self) -> None:
+        """The safety net under the edge-triggered descriptors."""
+        if self._closed:
+            return
+        for index in range(len(self.pump.ports)):
+            self._links(index)
+            if sockets.readable(self.pump.ports[index].socket):
+                self._ready(index)
+        self._ticker = self.loop.call_later(_TICK, self._tick)
+
+    def reopen(self, port: int) -> None:
+        """The machine asked for a fresh socket."""
+        self._unwatch()
+        self.pump.reopen(port)
+        self._watch()
+        self.loop.call_soon(self._links, port)
+
+    def _unwatch(self) -> None:
+        for descriptor in self._readers:
+            self.loop.remove_reader(descriptor)
+        self._readers.clear()
+
+    def close(self, linger: float | None = None) -> None:
+        """Close the sockets; callbacks that are still scheduled do nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        if not self.loop.is_closed():
+            self._unwatch()
+            self._ticker.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+        self.pump.close(linger)

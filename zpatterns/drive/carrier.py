@@ -1,0 +1,134 @@
+"""Runs coroutines at once, inside a real task, and pays for a task only when one of them has to wait.
+
+A carrier is a task that runs coroutine after coroutine from a queue. One that finishes without waiting costs no task.
+One that waits keeps its carrier, which from then on is that coroutine's task from start to end (``current_task`` never
+changes under it, so ``asyncio.timeout``, task groups and anyio work); the next carrier takes over the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from typing import Any
+
+Start = Callable[["asyncio.Task[None]"], Coroutine[Any, Any, None]]
+
+
+class _Gate:
+    """What an idle carrier waits on. Opening it resumes the carrier now, not in the next tick of the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._asyncio_future_blocking = False
+        self._resume: Callable[[Any], None] | None = None
+        self._context: Context | None = None
+        self._cancelled = False
+
+    def __await__(self) -> Generator[Any, None, None]:
+        self._asyncio_future_blocking = True  # the mark by which a task knows a future (asyncio.isfuture)
+        yield self
+
+    def add_done_callback(self, callback: Callable[[Any], None], *, context: Context) -> None:
+        self._resume, self._context = callback, context
+
+    def remove_done_callback(self, _callback: Callable[[Any], None]) -> int:
+        return 0
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def result(self) -> None:
+        """A task asks for the result when it is resumed."""
+        if self._cancelled:
+            self._cancelled = False
+            raise asyncio.CancelledError
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Somebody cancels an idle carrier: the end of the loop, mostly."""
+        del msg
+        self._cancelled = True
+        if self._resume is not None:
+            self._loop.call_soon(self.open)
+        return True
+
+    @property
+    def waiting(self) -> bool:
+        return self._resume is not None
+
+    def open(self) -> None:
+        resume, context = self._resume, self._context
+        self._resume = None
+        if resume is not None and context is not None:
+            context.run(resume, self)
+
+
+class Carriers:
+    """``run`` a coroutine now, or right after the one that is just running."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Start] = deque()
+        self._gate = _Gate(self._loop)
+        self._carriers: set[asyncio.Task[None]] = set()
+        self._leading: asyncio.Task[None] | None = None
+        self._new_leader()
+
+    def _new_leader(self) -> None:
+        carrier = self._loop.create_task(self._carry())
+        self._leading = carrier
+        self._carriers.add(carrier)
+        carrier.add_done_callback(self._carriers.discard)
+
+    def run(self, start: Start) -> None:
+        """``start(task)`` makes the coroutine; ``task`` is what to cancel. Never raises what the coroutine raises."""
+        self._queue.append(start)
+        if self._gate.waiting:
+            if asyncio.current_task() is None:
+                self._gate.open()
+            else:  # one task cannot run inside another
+                self._loop.call_soon(self._gate.open)
+
+    async def _carry(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        queue = self._queue
+        while self._leading is task:
+            while queue and self._leading is task:
+                await self._one(queue.popleft()(task))
+            if self._leading is task:
+                await self._gate
+
+    @types.coroutine
+    def _one(self, coroutine: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
+        """Drive one coroutine in a context of its own; when it waits for the first time, hand on the lead."""
+        context = copy_context()
+        try:
+            waits_for = context.run(coroutine.send, None)
+        except StopIteration:
+            return
+        if self._leading is asyncio.current_task():
+            self._new_leader()
+        while True:
+            try:
+                try:
+                    value = yield waits_for
+                except GeneratorExit:
+                    coroutine.close()
+                    raise
+                except BaseException as error:  # noqa: BLE001  a cancel or a timeout: the coroutine decides
+                    waits_for = context.run(coroutine.throw, error)
+                else:
+                    waits_for = context.run(coroutine.send, value)
+            except StopIteration:
+                return
+
+    def close(self) -> list[asyncio.Task[None]]:
+        """Cancel every carrier; returns those that may still be running a coroutine."""
+        self._leading = None
+        self._queue.clear()
+        for carrier in list(self._carriers):
+            carrier.cancel()
+        return list(self._carriers)

@@ -1,0 +1,126 @@
+"""The sockets behind a machine's ports: a DEALER that connects to one endpoint, a ROUTER that binds one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import zmq
+
+from ..core.machine import Frames, Link, Sent
+from ..endpoint import Endpoint
+from ..errors import TransportUnavailable
+from ..policy import Limits, SocketOptions
+from . import sockets
+from .ipc import IpcPath
+from .monitor import Monitor
+
+
+def check_transport(endpoint: Endpoint) -> None:
+    """Say it in our words before libzmq says it in its own."""
+    if not sockets.has_transport(endpoint.transport):
+        raise TransportUnavailable(
+            f"{endpoint}: this libzmq was built without {endpoint.transport}; wheels of pyzmq have inproc, ipc and tcp. "
+            "Use tcp://, or install a libzmq with it and build pyzmq against that"
+        )
+
+
+class Dealer:
+    """One endpoint of a client. IMMEDIATE: what it takes goes to a server that is connected now, or is refused."""
+
+    def __init__(
+        self, context: zmq.Context[Any], endpoint: Endpoint, options: SocketOptions, limits: Limits
+    ) -> None:
+        check_transport(endpoint)
+        self.endpoint = endpoint
+        self._context = context
+        self._options = options
+        self._limits = limits
+        self._open()
+
+    def _open(self) -> None:
+        self.socket = sockets.open_socket(
+            self._context, zmq.DEALER, self._options, self._limits, ipv6=self.endpoint.ipv6
+        )
+        inproc = self.endpoint.transport == "inproc"
+        self.monitor = None if inproc else Monitor(self._context, self.socket)
+        self._pending = [Link.UP] if inproc else []  # inproc reports no links: sending tells
+        try:
+            self.socket.connect(str(self.endpoint))
+        except zmq.ZMQError as error:
+            self.close()
+            raise sockets.translate(error, "connect to", str(self.endpoint)) from error
+
+    def receive(self) -> Frames | None:
+        """One message, or None."""
+        return sockets.receive(self.socket, self._limits)
+
+    def send(self, frames: Frames) -> Sent | None:
+        """None when it was taken."""
+        return sockets.send(self.socket, frames)
+
+    def links(self) -> list[Link]:
+        """What happened to the connection since the last time."""
+        pending, self._pending = self._pending, []
+        return pending + self.monitor.read() if self.monitor is not None else pending
+
+    def reopen(self) -> None:
+        """A fresh socket: what may still come in on the old one is dropped."""
+        self.close(0)
+        self._open()
+
+    def close(self, linger: float | None = None) -> None:
+        """Unsent messages get ``linger`` seconds more, in the background."""
+        if self.monitor is not None:
+            self.monitor.close()
+        self.socket.close(int((self._options.linger if linger is None else linger) * 1000))
+
+
+class Router:
+    """The endpoint of a server. MANDATORY and never blocking: a peer that is gone or full is told of, not waited for."""
+
+    monitor = None
+
+    def __init__(
+        self, context: zmq.Context[Any], endpoint: Endpoint, options: SocketOptions, limits: Limits
+    ) -> None:
+        check_transport(endpoint)
+        self._options = options
+        self._limits = limits
+        self._ipc: IpcPath | None = None
+        if endpoint.transport == "ipc":
+            self._ipc = IpcPath(endpoint.address)
+        try:
+            self.socket = sockets.open_socket(context, zmq.ROUTER, options, limits, ipv6=endpoint.ipv6)
+            try:
+                self.socket.bind(str(endpoint))
+            except zmq.ZMQError as error:
+                self.socket.close(0)
+                raise sockets.translate(error, "bind", str(endpoint)) from error
+        except BaseException:
+            if self._ipc is not None:
+                self._ipc.release()
+            raise
+        if self._ipc is not None:
+            self._ipc.bound()
+        self.address: str = self.socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
+
+    def receive(self) -> Frames | None:
+        """One message, its routing id first, or None."""
+        return sockets.receive(self.socket, self._limits)
+
+    def send(self, frames: Frames) -> Sent | None:
+        """None when it was taken."""
+        return sockets.send(self.socket, frames)
+
+    def links(self) -> list[Link]:
+        """A ROUTER has many connections; none of them is the link."""
+        return []
+
+    def reopen(self) -> None:
+        """Servers keep their socket."""
+
+    def close(self, linger: float | None = None) -> None:
+        """Unsent replies get ``linger`` seconds more, in the background."""
+        self.socket.close(int((self._options.linger if linger is None else linger) * 1000))
+        if self._ipc is not None:
+            self._ipc.release()

@@ -1,0 +1,135 @@
+"""Moves messages between sockets and a machine: what the blocking and the asyncio driver have in common.
+
+It knows no waiting. A driver decides when to call it: after a socket woke, after the application did something, or
+when the machine's time has come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import Protocol
+
+import zmq
+
+from ..core.machine import Frames, Link, Machine, Sent
+from ..policy import Limits
+from . import sockets
+from .monitor import Monitor
+
+_REFUSED_PAUSE = 1.0
+
+
+class PortSocket(Protocol):
+    """What the pump needs of a Dealer or a Router."""
+
+    socket: zmq.Socket[bytes]
+
+    @property
+    def monitor(self) -> Monitor | None: ...
+    def receive(self) -> Frames | None: ...
+    def send(self, frames: Frames) -> Sent | None: ...
+    def links(self) -> list[Link]: ...
+    def reopen(self) -> None: ...
+    def close(self, linger: float | None = None) -> None: ...
+
+
+class Pump:
+    """One machine and the sockets of its ports."""
+
+    def __init__(self, machine: Machine, ports: Sequence[PortSocket], limits: Limits) -> None:
+        self.machine = machine
+        self.ports = ports
+        self.full: set[int] = set()
+        """Ports that took no more: the driver watches them for POLLOUT."""
+        self.reopen_at: dict[int, float] = {}
+        """Ports whose handshake was refused: libzmq does not try again (libzmq #4196), so we do."""
+        self.oversized = 0
+        self._drain = limits.drain
+
+    def drain(self, port: int) -> None:
+        """Read what is there, bounded, into the machine."""
+        source = self.ports[port]
+        receive, machine = source.receive, self.machine
+        now = monotonic()
+        for _ in range(self._drain):
+            frames = receive()
+            if frames is None:
+                break
+            if frames:
+                machine.receive(port, frames, now)
+            else:
+                self.oversized += 1
+            if not sockets.readable(source.socket):
+                break
+
+    def links(self, port: int) -> None:
+        """Read what happened to the connection; what came in before it is fed before."""
+        states = self.ports[port].links()
+        if states:
+            self.drain(port)
+            now = monotonic()
+            for state in states:
+                if state is Link.REFUSED:
+                    self.reopen_at[port] = now + _REFUSED_PAUSE
+                elif state is Link.UP:
+                    self.reopen_at.pop(port, None)
+                self.machine.link(port, state, now)
+
+    def writable(self, port: int) -> None:
+        """A full port may take messages again."""
+        if sockets.writable(self.ports[port].socket):
+            self.full.discard(port)
+            self.machine.link(port, Link.WRITABLE, monotonic())
+
+    def flush(self) -> None:
+        """Send what the machine has to say."""
+        machine, ports = self.machine, self.ports
+        now = monotonic()
+        machine.flush(now)
+        outbox = machine.outbox
+        while outbox:
+            port, frames, token = outbox.popleft()
+            outcome = ports[port].send(frames)
+            if outcome is not None:
+                if outcome is Sent.FULL:
+                    self.full.add(port)
+                machine.sent(token, outcome, now)
+                outbox = machine.outbox
+
+    @property
+    def reopens(self) -> bool:
+        """Whether ``wake`` will give a port a fresh socket."""
+        return bool(self.reopen_at) and min(self.reopen_at.values()) <= monotonic()
+
+    def wake(self) -> bool:
+        """Give the machine its time, and refused ports a new try. True if a port got a fresh socket."""
+        now = monotonic()
+        at = self.machine.wakes_at
+        if at is not None and at <= now:
+            self.machine.wake(now)
+        due = [port for port, when in self.reopen_at.items() if when <= now]
+        for port in due:
+            del self.reopen_at[port]
+            self.reopen(port)
+        return bool(due)
+
+    def reopen(self, port: int) -> None:
+        """A fresh socket for one port."""
+        self.ports[port].reopen()
+        self.full.discard(port)
+        self.machine.link(port, Link.DOWN, monotonic())
+
+    @property
+    def wakes_at(self) -> float | None:
+        """When ``wake`` has something to do."""
+        at = self.machine.wakes_at
+        if not self.reopen_at:
+            return at
+        first = min(self.reopen_at.values())
+        return first if at is None else min(at, first)
+
+    def close(self, linger: float | None = None) -> None:
+        """Close every socket; unsent messages get ``linger`` seconds more."""
+        for port in self.ports:
+            port.close(linger)

@@ -1,0 +1,181 @@
+"""The replier on the blocking driver: one thread turns the loop; handlers run on daemon threads or on the loop itself.
+
+``Work`` is what the application gives for one job: how to run it and, for a stream, its parts one by one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from time import monotonic
+from typing import Any, Protocol
+
+from ..core.jobs import THREADS, Credited, Dispatch, Job, Stop
+from ..core.machine import Frame, Frames
+from ..core.replier import Replier
+from ..errors import Status
+from .blocking import Loop
+from .pump import Pump
+from .threads import DaemonThreads
+
+log = logging.getLogger("zpatterns")
+
+Failure = tuple[Status, str, Mapping[str, Any]]
+Answer = tuple[int, Frame, Frames]
+
+
+class Work(Protocol):
+    """The application's side of one job. None of these raises; failures are values."""
+
+    def plain(self, job: Job) -> bool:
+        """Whether the answer is bare frames."""
+        ...
+
+    def answer(self, job: Job) -> Answer | Frames | Failure:
+        """Run the handler of a unary job."""
+        ...
+
+    def parts(self, job: Job) -> Iterator[Answer | Failure]:
+        """Run the handler of a stream; a Failure is the last item."""
+        ...
+
+
+def is_failure(result: Any) -> bool:
+    """Failures carry a Status in front, answers a codec id or a frame."""
+    return type(result) is tuple and len(result) == 3 and isinstance(result[0], Status)
+
+
+class _Gate:
+    """Where the thread of a stream waits for credit."""
+
+    def __init__(self, credit: int) -> None:
+        self._credit = credit
+        self._stopped = False
+        self._changed = threading.Condition()
+
+    def grant(self, parts: int) -> None:
+        with self._changed:
+            self._credit += parts
+            self._changed.notify()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+
+    def take(self) -> bool:
+        """One part may go; False when nobody reads any more."""
+        with self._changed:
+            while not self._credit and not self._stopped:
+                self._changed.wait()
+            self._credit -= 1
+            return not self._stopped
+
+
+class BlockingReplier:
+    """One replier and its loop."""
+
+    def __init__(self, machine: Replier, pump: Pump, work: Work, *, threads: int, name: str) -> None:
+        self.machine = machine
+        self._work = work
+        self._threads = DaemonThreads(threads, name)
+        self.loop = Loop(pump, self._deliver)
+
+    def serve(self, stopping: Callable[[], bool], grace: Callable[[], float]) -> None:
+        """Turn the loop until ``stopping()``; then finish what runs within ``grace`` seconds, and refuse the rest."""
+        loop, machine = self.loop, self.machine
+        while not stopping():
+            loop.turn()
+        machine.stop()
+        until = monotonic() + grace()
+        self._wake_by(until)
+        while machine.running and monotonic() < until and not self.hurried:
+            loop.turn()
+        machine.abort()
+        loop.deliver()
+        loop.pump.flush()
+
+    hurried = False
+    """Set from anywhere (then wake the loop) to give up the grace."""
+
+    def _wake_by(self, until: float) -> None:
+        timer = threading.Timer(max(0.0, until - monotonic()), self.loop.wake)
+        timer.daemon = True
+        timer.start()
+
+    def close(self) -> None:
+        """Close the sockets; threads that still run a handler are left alone."""
+        self._threads.stop()
+        self.loop.close()
+
+    def _deliver(self, event: Any) -> None:
+        kind = type(event)
+        if kind is Dispatch:
+            job: Job = event.job
+            if job.lane == THREADS:
+                self._threads.run(self._on_thread, job)
+            elif self._streams(job):
+                job.application = self._work.parts(job)
+                self._advance(job)
+            else:
+                self._finish(job, self._work.answer(job))
+        elif kind is Credited:
+            if isinstance(event.job.application, _Gate):
+                event.job.application.grant(event.parts)
+            elif event.job.application is not None:
+                self._advance(event.job)
+        elif kind is Stop:
+            application = event.job.application
+            if isinstance(application, _Gate):
+                application.stop()
+            elif application is not None:
+                application.close()
+                self.machine.end(event.job)
+
+    @staticmethod
+    def _streams(job: Job) -> bool:
+        return job.credit > 0 or (job.header is not None and bool(job.header.flags & 1))
+
+    def _on_thread(self, job: Job) -> None:
+        """On a daemon thread: run one job to its end and hand in the results."""
+        post = self.loop.post
+        if not self._streams(job):
+            post(self._hand_in, job, self._work.answer(job))
+            return
+        gate = job.application = _Gate(job.credit)
+        failure: Any = None
+        if job.stopped is None:
+            parts = self._work.parts(job)
+            for part in parts:
+                if is_failure(part):
+                    failure = part
+                    break
+                if job.stopped is not None or not gate.take():
+                    parts.close()  # type: ignore[attr-defined]
+                    break
+                post(self.machine.part, job, *part)
+        post(self._hand_in, job, failure)
+
+    def _hand_in(self, job: Job, result: Any) -> None:
+        self._threads.finished()
+        self._finish(job, result)
+
+    def _finish(self, job: Job, result: Any) -> None:
+        if result is None:
+            self.machine.end(job)
+        elif is_failure(result):
+            self.machine.fail(job, *result)
+        elif self._work.plain(job):
+            self.machine.reply_plain(job, result)
+        else:
+            self.machine.reply(job, *result)
+
+    def _advance(self, job: Job) -> None:
+        """An inline stream: as many parts as there is credit for, then wait for more."""
+        while job.credit and not job.done:
+            part = next(job.application, None)
+            if part is None or is_failure(part):
+                self._finish(job, part)
+                return
+            self.machine.part(job, *part)

@@ -1,0 +1,174 @@
+"""A libzmq socket as the drivers use it: made with our options, never blocking, errors translated here and nowhere else.
+
+``recv`` with a known number of frames is several times cheaper than ``recv_multipart``; here each frame's own MORE
+flag is read instead of asking the socket, and a flood of frames is read off and dropped.
+"""
+
+from __future__ import annotations
+
+import errno
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import zmq
+from zmq.backend import Socket as BackendSocket
+
+from ..core.machine import Frame, Frames, Sent
+from ..errors import AddressInUse, Closed, ConfigurationError, TransportUnavailable, ZPatternsError
+from ..policy import Limits, SocketOptions
+
+_ZERO_COPY = 65_536
+"""From this size libzmq takes and gives buffers without copying; below, a copy is cheaper."""
+_NOBLOCK = int(zmq.NOBLOCK)
+_SNDMORE = int(zmq.SNDMORE)
+_POLLIN = int(zmq.POLLIN)
+_POLLOUT = int(zmq.POLLOUT)
+_EVENTS = int(zmq.EVENTS)
+_OLDEST = (4, 3, 5)
+
+_send = BackendSocket.send
+_get = BackendSocket.get
+Socket = zmq.Socket[bytes]
+
+if zmq.zmq_version_info() < _OLDEST:
+    warnings.warn(
+        f"libzmq {zmq.zmq_version()} is older than 4.3.5: known ways to crash it from the network are open; "
+        "install a pyzmq wheel from PyPI, which brings its own",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def default_context() -> zmq.Context[Any]:
+    """The context of this process, shared with plain pyzmq users of ``zmq.Context.instance()`` so that inproc meets."""
+    return zmq.Context.instance()
+
+
+def has_transport(transport: str) -> bool:
+    """Whether this libzmq was built with it."""
+    return transport in ("tcp", "inproc") or bool(zmq.has("pgm" if transport == "epgm" else transport))
+
+
+def open_socket(
+    context: zmq.Context[Any], kind: int, options: SocketOptions, limits: Limits, *, ipv6: bool = False
+) -> Socket:
+    """A socket with every option of ours set; nothing is bound or connected yet."""
+    try:
+        socket: Socket = context.socket(kind)
+    except zmq.ZMQError as error:
+        raise translate(error, "open a socket") from error
+    values: dict[str, int | bytes] = {
+        "LINGER": _ms(options.linger),
+        "SNDHWM": options.high_water_mark,
+        "RCVHWM": options.high_water_mark,
+        "RECONNECT_IVL": _ms(options.reconnect_interval),
+        "RECONNECT_IVL_MAX": _ms(options.reconnect_interval_max),
+        "HANDSHAKE_IVL": _ms(options.handshake_timeout),
+        "TCP_KEEPALIVE": 1,
+        "TCP_KEEPALIVE_IDLE": options.keepalive_idle,
+        "TCP_KEEPALIVE_INTVL": options.keepalive_interval,
+        "TCP_KEEPALIVE_CNT": options.keepalive_count,
+        "TCP_MAXRT": _ms(options.retransmit_timeout),
+        "MAXMSGSIZE": limits.message,
+        "IPV6": int(ipv6),
+    }
+    if kind == zmq.DEALER:
+        values["IMMEDIATE"] = 1  # nothing is queued for a server that is not there, or runs on its next incarnation
+    if kind == zmq.ROUTER:
+        values["ROUTER_MANDATORY"] = 1
+    values.update(options.extra)
+    for name, value in values.items():
+        number = getattr(zmq, name, None)
+        try:
+            if number is None:
+                raise ConfigurationError(f"SocketOptions.extra: libzmq has no option {name!r}")
+            socket.set(number, value)
+        except (zmq.ZMQError, TypeError) as error:
+            socket.close(0)
+            raise ConfigurationError(f"socket option {name}={value!r} was refused: {error}") from error
+        except ConfigurationError:
+            socket.close(0)
+            raise
+    return socket
+
+
+def _ms(seconds: float) -> int:
+    """Whole milliseconds, rounded up: a short wait must not become none."""
+    return -int(-seconds * 1000 // 1)
+
+
+def receive(socket: Socket, limits: Limits) -> Frames | None:
+    """One whole message, or None when there is none. A message over the limits comes back as an empty list."""
+    try:
+        frame = socket.recv(_NOBLOCK, False, False)
+    except zmq.Again:
+        return None
+    except zmq.ZMQError as error:
+        raise translate(error, "receive") from error
+    size = len(frame)
+    frames: list[Frame] = [frame.bytes if size < _ZERO_COPY else frame.buffer]
+    while frame.more:
+        frame = socket.recv(0, False, False)
+        length = len(frame)
+        size += length
+        frames.append(frame.bytes if length < _ZERO_COPY else frame.buffer)
+        if len(frames) > limits.frames + 8 or size > limits.message + 65_536:
+            return _discard(socket, frame)
+    return frames
+
+
+def _discard(socket: Socket, frame: Any) -> Frames:
+    """Read off the rest of a message that is over the limits, holding one frame at a time."""
+    while frame.more:
+        frame = socket.recv(0, False, False)
+    return []
+
+
+def send(socket: Socket, frames: Sequence[Frame]) -> Sent | None:
+    """Send a whole message now, or say why it was not taken: only the first frame can be refused."""
+    last = len(frames) - 1
+    try:
+        for at, frame in enumerate(frames):
+            flags = _NOBLOCK if at == last else _NOBLOCK | _SNDMORE
+            _send(socket, frame, flags, len(frame) < _ZERO_COPY if type(frame) is bytes else frame.nbytes < _ZERO_COPY)
+    except zmq.Again:
+        return Sent.FULL
+    except zmq.ZMQError as error:
+        if error.errno == errno.EHOSTUNREACH:
+            return Sent.UNROUTABLE
+        raise translate(error, "send") from error
+    return None
+
+
+def readable(socket: Socket) -> bool:
+    """Whether a message is there. Asking also re-arms the edge of the socket's file descriptor (pyzmq #1021)."""
+    return bool(_get(socket, _EVENTS) & _POLLIN)
+
+
+def writable(socket: Socket) -> bool:
+    """Whether a message would be taken now."""
+    return bool(_get(socket, _EVENTS) & _POLLOUT)
+
+
+def translate(error: zmq.ZMQError, action: str, endpoint: str = "") -> ZPatternsError:
+    """The one place where libzmq's errors become ours."""
+    where = f" {endpoint}" if endpoint else ""
+    number = error.errno
+    if number == errno.EADDRINUSE:
+        return AddressInUse(
+            f"cannot {action}{where}: the address is in use; stop the other process, or bind port * and read .endpoint"
+        )
+    if number == errno.EADDRNOTAVAIL:
+        return ConfigurationError(f"cannot {action}{where}: no interface of this machine has that address")
+    if number == errno.EPROTONOSUPPORT:
+        return TransportUnavailable(f"cannot {action}{where}: this libzmq was built without that transport")
+    if number == zmq.ENOCOMPATPROTO:
+        return ConfigurationError(f"cannot {action}{where}: this pattern does not work over that transport")
+    if number in (zmq.ETERM, zmq.ENOTSOCK):
+        return Closed(f"cannot {action}{where}: the socket or its context is closed")
+    if number == errno.EMFILE:
+        return ConfigurationError(
+            f"cannot {action}{where}: too many sockets or files are open (ulimit -n, or zmq.MAX_SOCKETS of the context)"
+        )
+    return ConfigurationError(f"cannot {action}{where}: {error}")

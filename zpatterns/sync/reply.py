@@ -1,0 +1,172 @@
+"""The blocking ``ReplyServer``: handlers on daemon threads or inline, answered by their deadlines, stopped gracefully."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from time import monotonic
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import zmq
+
+from .._shell.guards import ForkGuard, checked_endpoint
+from .._shell.handlers import Handlers
+from .._shell.operations import check_served, operations
+from .._shell.work import HandlerWork
+from ..core.jobs import ReplierStatistics
+from ..core.replier import Replier
+from ..drive import sockets
+from ..drive.ports import Router
+from ..drive.pump import Pump
+from ..drive.replying import BlockingReplier
+from ..endpoint import Insecure
+from ..errors import Closed, ConfigurationError, Status
+from ..policy import DEFAULT_GRACE, Heartbeat, Limits, SocketOptions
+
+log = logging.getLogger("zpatterns")
+
+
+class ReplyServer(Handlers):
+    """Answers typed requests, streams and plain bodies at one endpoint.
+
+    Register handlers with ``@server.reply``, ``@server.stream`` and ``@server.plain``; then ``server.run()`` in the main
+    thread, or ``with server:`` for a background thread. Handlers are ``def``: up to ``threads`` of them run at once on
+    daemon threads, or on the loop itself with ``inline=True``. A request is refused with Overloaded when
+    ``limits.intake`` of them wait; one whose budget is spent before a handler is free is dropped and counted.
+    ``exceptions`` maps exception types of handlers to statuses; any other exception is INTERNAL, and its text stays in
+    the log. ``security=Insecure()`` allows plaintext TCP beyond loopback.
+
+    Raises ConfigurationError and its kinds for an endpoint that cannot be bound, when it starts.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        /,
+        *,
+        name: str = "server",
+        version: str = "0",
+        threads: int = 8,
+        exceptions: Mapping[type[Exception], Status] | None = None,
+        limits: Limits | None = None,
+        heartbeat: Heartbeat | None = None,
+        options: SocketOptions | None = None,
+        security: Insecure | None = None,
+        context: zmq.Context[Any] | None = None,
+    ) -> None:
+        super().__init__(name, version, exceptions)
+        if threads < 1:
+            raise ConfigurationError(f"threads={threads}: at least one is needed")
+        self._text = endpoint
+        self._checked = checked_endpoint(endpoint, bind=True, security=security)
+        self._thread_count = threads
+        self._limits = limits or Limits()
+        self._heartbeat = heartbeat or Heartbeat()
+        self._options = options or SocketOptions()
+        self._context = context
+        self._fork = ForkGuard("ReplyServer")
+        self._replier: BlockingReplier | None = None
+        self._address: str | None = None
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._grace = DEFAULT_GRACE
+
+    @property
+    def endpoint(self) -> str:
+        """The real address once the server has started, port * resolved; before that, what was asked for."""
+        return self._address or self._text
+
+    @property
+    def statistics(self) -> ReplierStatistics:
+        """Counters since the server was started."""
+        return self._replier.machine.statistics if self._replier is not None else ReplierStatistics()
+
+    def run(self, *, grace: float = DEFAULT_GRACE) -> None:
+        """Serve until SIGINT or SIGTERM: take nothing more, finish within ``grace`` seconds, refuse the rest.
+
+        A second signal stops at once. Outside the main thread there are no signals: call ``stop()`` from elsewhere.
+        """
+        self._grace = grace
+        replier = self._open()
+        previous: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                previous[number] = signal.signal(number, self._on_signal)
+        try:
+            self._serve(replier)
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def stop(self, *, grace: float | None = None) -> None:
+        """End ``run()`` or the background thread gracefully, from any thread or signal handler. Returns at once."""
+        if grace is not None:
+            self._grace = grace
+        self._stopping = True
+        if self._replier is not None:
+            self._replier.loop.wake()
+
+    def close(self) -> None:
+        """Stop and wait until the server has: at most ``grace`` seconds if handlers still run. Idempotent."""
+        if self._fork.forked:
+            return
+        self.stop()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(self._grace + 5.0)
+            self._thread = None
+
+    def __enter__(self) -> Self:
+        replier = self._open()
+        self._thread = threading.Thread(target=self._serve, args=(replier,), name=f"zpatterns-{self.name}", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _open(self) -> BlockingReplier:
+        self._fork.check()
+        if self._replier is not None:
+            raise Closed("this server was started already; make a new one to start again")
+        check_served(self)
+        started = monotonic()
+        handlers = {**self._handlers, **operations(self, lambda: machine, started)}
+        machine = Replier(
+            {name: handler.rule for name, handler in handlers.items()},
+            incarnation=os.urandom(8),
+            threads=self._thread_count,
+            limits=self._limits,
+            heartbeat=self._heartbeat,
+        )
+        router = Router(self._context or sockets.default_context(), self._checked, self._options, self._limits)
+        self._address = router.address
+        work = HandlerWork(handlers, self._exceptions, self._limits)
+        self._replier = BlockingReplier(
+            machine,
+            Pump(machine, [router], self._limits),
+            work,
+            threads=self._thread_count,
+            name=f"zpatterns-{self.name}-handler",
+        )
+        log.info("server %s answers at %s", self.name, self._address)
+        return self._replier
+
+    def _serve(self, replier: BlockingReplier) -> None:
+        try:
+            replier.serve(lambda: self._stopping, lambda: self._grace)
+        finally:
+            replier.close()
+            log.info("server %s has stopped", self.name)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self._stopping and self._replier is not None:
+            self._replier.hurried = True
+        else:
+            log.info("%s: stopping; once more stops at once", signal.Signals(number).name)
+        self.stop()
