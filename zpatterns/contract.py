@@ -78,7 +78,7 @@ class _Contract:
 
 
 def _form(form: object) -> str:
-    return form.__qualname__ if isinstance(form, type) and type(form).__name__ != "GenericAlias" else str(form)
+    return form.__name__ if isinstance(form, type) and type(form).__name__ != "GenericAlias" else str(form)
 
 
 class Method(_Contract, Generic[Req, Rep]):

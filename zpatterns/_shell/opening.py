@@ -34,12 +34,7 @@ def requester_pump(
     context: zmq.Context[Any] | None,
 ) -> tuple[Requester, Pump]:
     """The machine of a client and the sockets it needs, connecting."""
-    texts = [endpoints] if isinstance(endpoints, str) else list(endpoints)
-    if not texts:
-        raise ConfigurationError("a client needs at least one endpoint")
-    if len(set(texts)) != len(texts):
-        raise ConfigurationError(f"an endpoint is given twice: {texts}")
-    checked = [checked_endpoint(text, bind=False, security=security) for text in texts]
+    checked = [checked_endpoint(text, bind=False, security=security) for text in spelled(endpoints)]
     machine = Requester(
         len(checked), prefix=os.urandom(8), random=random, retry=retry, limits=limits, heartbeat=heartbeat
     )
@@ -52,6 +47,24 @@ def requester_pump(
             port.close(0)
         raise
     return machine, Pump(machine, ports, limits)
+
+
+def spelled(endpoints: str | Sequence[str]) -> list[str]:
+    """One endpoint or several, as a list."""
+    texts = [endpoints] if isinstance(endpoints, str) else list(endpoints)
+    if not texts:
+        raise ConfigurationError("a client needs at least one endpoint")
+    if len(set(texts)) != len(texts):
+        raise ConfigurationError(f"an endpoint is given twice: {texts}")
+    return texts
+
+
+def check_endpoints(endpoints: str | Sequence[str], security: Insecure | None) -> list[str]:
+    """Refuse at construction what could not be opened later."""
+    texts = spelled(endpoints)
+    for text in texts:
+        checked_endpoint(text, bind=False, security=security)
+    return texts
 
 
 def connection_listener(

@@ -20,7 +20,7 @@ def label(form: Any) -> str:
     """A type as messages name it."""
     if form is None or form is type(None):
         return "None"
-    return form.__qualname__ if isinstance(form, type) and not hasattr(form, "__origin__") else repr(form)
+    return form.__name__ if isinstance(form, type) and not hasattr(form, "__origin__") else repr(form)
 
 
 class Bound:

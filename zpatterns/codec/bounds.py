@@ -29,6 +29,7 @@ _ONE_BRACKET = bytes.maketrans(b"{}", b"[]")
 
 _TIMESTAMPS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
 """How a timestamp begins. ``ext_hook`` never sees one."""
+_TIMESTAMP: Any = type(msgpack.unpackb(_TIMESTAMPS[0] + bytes(4)))
 _class: Callable[[Any], Any] = type  # does not narrow Any to a dict of unknowns
 Hook = Callable[[int, Any], Any]
 
@@ -65,8 +66,8 @@ def too_deep(value: object, limit: int) -> bool:
 
 
 def _holds_timestamp(value: object) -> bool:
-    return type(value) is msgpack.Timestamp or any(
-        type(child) is msgpack.Timestamp
+    return type(value) is _TIMESTAMP or any(
+        type(child) is _TIMESTAMP
         for level in _levels(value)
         for container in level
         for child in _children(container)

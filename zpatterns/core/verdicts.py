@@ -59,7 +59,7 @@ def late(call: Call) -> str:
     if call.stream:
         return f"no further part of {call.name} in time, after {call.parts} parts"
     return (
-        f"no reply to {call.name} within its budget (sent {call.attempt} of {call.attempts} times); it may have run. "
+        f"no reply to {call.name} within its budget (sent {_times(call.attempt)}); it may have run. "
         "Is the server busy or stopped, or the timeout too short?"
     )
 
@@ -74,3 +74,7 @@ def not_typed(call: Call, cause: DecodeError, frames: list[Frame]) -> DecodeErro
     return DecodeError(
         f"the reply to {call.name} is not a typed body ({cause}); for a plain peer use request_plain", frames=frames
     )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

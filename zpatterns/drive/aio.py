@@ -33,6 +33,7 @@ class AsyncLoop:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._flushing = False
+        self._turning = False
         self._closed = False
         try:
             self._watch()
@@ -56,16 +57,16 @@ class AsyncLoop:
         self.loop.add_reader(descriptor, callback, index)
         self._readers[descriptor] = index
 
-    def soon(self) -> None:
-        """Flush at the end of this tick: what several tasks start in one tick travels together."""
+    def soon(self, flush: Callable[[], None]) -> None:
+        """Flush at the end of this tick, once: what several tasks start in one tick travels together."""
         if not self._flushing:
             self._flushing = True
-            self.loop.call_soon(self._flush_later)
+            self.loop.call_soon(self._flush_later, flush)
 
-    def _flush_later(self) -> None:
+    def _flush_later(self, flush: Callable[[], None]) -> None:
         self._flushing = False
         if not self._closed:
-            self.flush()
+            flush()
 
     def flush(self) -> None:
         """Send what the machine has, and look again at every socket that was touched."""
@@ -103,11 +104,25 @@ class AsyncLoop:
         self._deliver_all()
         self.flush()
 
+    def touched(self) -> None:
+        """The machine has something new to send, maybe from within a turn, which sends it by itself."""
+        if not self._turning:
+            self.soon(self.flush)
+
     def _deliver_all(self) -> None:
-        self.machine.dispatch(monotonic())
-        events = self.machine.events
-        while events:
-            self._deliver(events.popleft())
+        """Hand events over, and the work that became possible by it, until there is none."""
+        machine, deliver = self.machine, self._deliver
+        events = machine.events
+        self._turning = True
+        try:
+            while True:
+                machine.dispatch(monotonic())
+                if not events:
+                    break
+                while events:
+                    deliver(events.popleft())
+        finally:
+            self._turning = False
 
     def _arm(self) -> None:
         at = self.pump.wakes_at

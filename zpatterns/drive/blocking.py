@@ -120,10 +120,14 @@ class Loop:
 
     def deliver(self) -> None:
         """Hand the machine's events to the application."""
-        self.machine.dispatch(monotonic())
-        events = self.machine.events
-        while events:
-            self._deliver(events.popleft())
+        machine, deliver = self.machine, self._deliver
+        events = machine.events
+        while True:
+            machine.dispatch(monotonic())
+            if not events:
+                return
+            while events:
+                deliver(events.popleft())
 
     def reopen(self, port: int) -> None:
         """The machine asked for a fresh socket."""

@@ -102,7 +102,9 @@ class Router:
             raise
         if self._ipc is not None:
             self._ipc.bound()
-        self.address: str = self.socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
+        self.address = str(endpoint)
+        if endpoint.transport != "inproc":  # pyzmq cannot read back a long inproc name
+            self.address = bytes(self.socket.get(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
 
     def receive(self) -> Frames | None:
         """One message, its routing id first, or None."""

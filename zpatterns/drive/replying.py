@@ -15,6 +15,7 @@ from ..core.jobs import THREADS, Credited, Dispatch, Job, Stop
 from ..core.machine import Frame, Frames
 from ..core.replier import Replier
 from ..errors import Status
+from ..wire.message import STREAM
 from .blocking import Loop
 from .pump import Pump
 from .threads import DaemonThreads
@@ -46,7 +47,7 @@ def is_failure(result: Any) -> bool:
     return type(result) is tuple and len(result) == 3 and isinstance(result[0], Status)
 
 
-class _Gate:
+class Gate:
     """Where the thread of a stream waits for credit."""
 
     def __init__(self, credit: int) -> None:
@@ -71,6 +72,56 @@ class _Gate:
                 self._changed.wait()
             self._credit -= 1
             return not self._stopped
+
+
+Post = Callable[..., None]
+
+
+def streams(job: Job) -> bool:
+    """Whether the caller wants a stream."""
+    return job.header is not None and bool(job.header.flags & STREAM)
+
+
+def finish(machine: Replier, work: Work, job: Job, result: Any) -> None:
+    """Hand a handler's result to the replier: an answer, a failure, or None for the end of a stream."""
+    if result is None:
+        machine.end(job)
+    elif is_failure(result):
+        machine.fail(job, *result)
+    elif work.plain(job):
+        machine.reply_plain(job, result)
+    else:
+        machine.reply(job, *result)
+
+
+def run_on_thread(work: Work, job: Job, post: Post) -> None:
+    """On a daemon thread: run one job to its end; ``post(function, ...)`` has the loop call it with the machine."""
+    if not streams(job):
+        post(finish, work, job, work.answer(job))
+        return
+    gate = job.application = Gate(job.credit)
+    failure: Any = None
+    if job.stopped is None:
+        parts: Any = work.parts(job)
+        for part in parts:
+            if is_failure(part):
+                failure = part
+                break
+            if job.stopped is not None or not gate.take():
+                parts.close()
+                break
+            post(Replier.part, job, *part)
+    post(finish, work, job, failure)
+
+
+def advance(machine: Replier, work: Work, job: Job) -> None:
+    """An inline stream: as many parts as there is credit for, then wait for more."""
+    while job.credit and not job.done:
+        part = next(job.application, None)
+        if part is None or is_failure(part):
+            finish(machine, work, job, part)
+            return
+        machine.part(job, *part)
 
 
 class BlockingReplier:
@@ -114,68 +165,30 @@ class BlockingReplier:
         if kind is Dispatch:
             job: Job = event.job
             if job.lane == THREADS:
-                self._threads.run(self._on_thread, job)
-            elif self._streams(job):
+                self._threads.run(run_on_thread, self._work, job, self._post)
+            elif streams(job):
                 job.application = self._work.parts(job)
-                self._advance(job)
+                advance(self.machine, self._work, job)
             else:
-                self._finish(job, self._work.answer(job))
+                finish(self.machine, self._work, job, self._work.answer(job))
         elif kind is Credited:
-            if isinstance(event.job.application, _Gate):
+            if isinstance(event.job.application, Gate):
                 event.job.application.grant(event.parts)
             elif event.job.application is not None:
-                self._advance(event.job)
+                advance(self.machine, self._work, event.job)
         elif kind is Stop:
             application = event.job.application
-            if isinstance(application, _Gate):
+            if isinstance(application, Gate):
                 application.stop()
             elif application is not None:
                 application.close()
                 self.machine.end(event.job)
 
-    @staticmethod
-    def _streams(job: Job) -> bool:
-        return job.credit > 0 or (job.header is not None and bool(job.header.flags & 1))
+    def _post(self, action: Callable[..., None], *arguments: Any) -> None:
+        """From a handler's thread."""
+        self.loop.post(self._hand_in, action, arguments)
 
-    def _on_thread(self, job: Job) -> None:
-        """On a daemon thread: run one job to its end and hand in the results."""
-        post = self.loop.post
-        if not self._streams(job):
-            post(self._hand_in, job, self._work.answer(job))
-            return
-        gate = job.application = _Gate(job.credit)
-        failure: Any = None
-        if job.stopped is None:
-            parts = self._work.parts(job)
-            for part in parts:
-                if is_failure(part):
-                    failure = part
-                    break
-                if job.stopped is not None or not gate.take():
-                    parts.close()  # type: ignore[attr-defined]
-                    break
-                post(self.machine.part, job, *part)
-        post(self._hand_in, job, failure)
-
-    def _hand_in(self, job: Job, result: Any) -> None:
-        self._threads.finished()
-        self._finish(job, result)
-
-    def _finish(self, job: Job, result: Any) -> None:
-        if result is None:
-            self.machine.end(job)
-        elif is_failure(result):
-            self.machine.fail(job, *result)
-        elif self._work.plain(job):
-            self.machine.reply_plain(job, result)
-        else:
-            self.machine.reply(job, *result)
-
-    def _advance(self, job: Job) -> None:
-        """An inline stream: as many parts as there is credit for, then wait for more."""
-        while job.credit and not job.done:
-            part = next(job.application, None)
-            if part is None or is_failure(part):
-                self._finish(job, part)
-                return
-            self.machine.part(job, *part)
+    def _hand_in(self, action: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        if action is finish:
+            self._threads.finished()
+        action(self.machine, *arguments)

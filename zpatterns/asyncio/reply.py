@@ -1,0 +1,184 @@
+"""The asyncio ``ReplyServer``: ``async def`` handlers started at once, ``def`` on daemon threads or inline."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self
+
+import zmq
+
+from .._shell.guards import ForkGuard, checked_endpoint
+from .._shell.handlers import Handlers
+from .._shell.operations import check_served, operations
+from .._shell.awork import AsyncHandlerWork
+from ..core.jobs import ReplierStatistics
+from ..core.replier import Replier
+from ..drive import sockets
+from ..drive.areplying import AsyncReplier
+from ..drive.ports import Router
+from ..drive.pump import Pump
+from ..endpoint import Insecure
+from ..errors import Closed, ConfigurationError, Status
+from ..policy import DEFAULT_GRACE, Heartbeat, Limits, SocketOptions
+
+log = logging.getLogger("zpatterns")
+
+
+class ReplyServer(Handlers):
+    """``zpatterns.ReplyServer`` for asyncio: same arguments and rules; handlers are ``async def`` or ``def``.
+
+    ``async def`` handlers start at once, up to ``limits.concurrency`` of them run side by side; they are cancelled when
+    their caller cancels or its budget is spent. ``def`` handlers run on up to ``threads`` daemon threads, or on the
+    loop with ``inline=True``. ``server.run()``, ``await server.serve()`` or ``async with server``.
+    """
+
+    _takes_async = True
+
+    def __init__(
+        self,
+        endpoint: str,
+        /,
+        *,
+        name: str = "server",
+        version: str = "0",
+        threads: int = 8,
+        exceptions: Mapping[type[Exception], Status] | None = None,
+        limits: Limits | None = None,
+        heartbeat: Heartbeat | None = None,
+        options: SocketOptions | None = None,
+        security: Insecure | None = None,
+        context: zmq.Context[Any] | None = None,
+    ) -> None:
+        super().__init__(name, version, exceptions)
+        if threads < 1:
+            raise ConfigurationError(f"threads={threads}: at least one is needed")
+        self._text = endpoint
+        self._checked = checked_endpoint(endpoint, bind=True, security=security)
+        self._thread_count = threads
+        self._limits = limits or Limits()
+        self._heartbeat = heartbeat or Heartbeat()
+        self._options = options or SocketOptions()
+        self._context = context
+        self._fork = ForkGuard("ReplyServer")
+        self._replier: AsyncReplier | None = None
+        self._address: str | None = None
+        self._stopped = asyncio.Event()
+        self._shutting: asyncio.Task[Any] | None = None
+        self._hurried = False
+        self._closed = False
+        self._grace = DEFAULT_GRACE
+
+    @property
+    def endpoint(self) -> str:
+        """The real address once the server has started, port * resolved; before that, what was asked for."""
+        return self._address or self._text
+
+    @property
+    def statistics(self) -> ReplierStatistics:
+        """Counters since the server was started."""
+        return self._replier.machine.statistics if self._replier is not None else ReplierStatistics()
+
+    def run(self, *, grace: float = DEFAULT_GRACE) -> None:
+        """Serve on a loop of its own until SIGINT or SIGTERM; see ``zpatterns.ReplyServer.run``."""
+        asyncio.run(self.serve(grace=grace, signals=True))
+
+    async def serve(self, *, grace: float = DEFAULT_GRACE, signals: bool = False) -> None:
+        """Serve until ``stop()`` is called or the task is cancelled; ``signals=True`` stops on SIGINT and SIGTERM too."""
+        self._grace = grace
+        self._ready()
+        loop = asyncio.get_running_loop()
+        installed: list[int] = []
+        if signals and threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, self._on_signal, number)
+                installed.append(number)
+        try:
+            await self._stopped.wait()
+            await self._shut()
+        finally:
+            for number in installed:
+                loop.remove_signal_handler(number)
+            self._close_now()
+
+    def stop(self, *, grace: float | None = None) -> None:
+        """End ``serve()`` gracefully. Call it on the loop, or with ``loop.call_soon_threadsafe``. Returns at once."""
+        if grace is not None:
+            self._grace = grace
+        self._stopped.set()
+
+    async def close(self) -> None:
+        """Stop: take nothing more, wait up to ``grace`` seconds for running handlers, close. Idempotent."""
+        if self._fork.forked or self._replier is None:
+            return
+        self._stopped.set()
+        try:
+            await self._shut()
+        finally:
+            self._close_now()
+
+    async def __aenter__(self) -> Self:
+        self._ready()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _shut(self) -> None:
+        if self._replier is None or self._shutting is not None:
+            return
+        self._shutting = asyncio.current_task()
+        try:
+            await self._replier.stop(self._grace)
+        except asyncio.CancelledError:
+            if not self._hurried:
+                raise
+
+    def _close_now(self) -> None:
+        if self._replier is not None and not self._closed:
+            self._closed = True
+            self._replier.close()
+            log.info("server %s has stopped", self.name)
+
+    def _on_signal(self, number: int) -> None:
+        if self._stopped.is_set():
+            self._hurried = True
+            if self._shutting is not None:
+                self._shutting.cancel()
+        else:
+            log.info("%s: stopping; once more stops at once", signal.Signals(number).name)
+            self._stopped.set()
+
+    def _ready(self) -> None:
+        self._fork.check()
+        if self._replier is not None:
+            raise Closed("this server was started already; make a new one to start again")
+        check_served(self)
+        started = monotonic()
+        handlers = {**self._handlers, **operations(self, lambda: machine, started)}
+        machine = Replier(
+            {name: handler.rule for name, handler in handlers.items()},
+            incarnation=os.urandom(8),
+            threads=self._thread_count,
+            limits=self._limits,
+            heartbeat=self._heartbeat,
+        )
+        router = Router(self._context or sockets.default_context(), self._checked, self._options, self._limits)
+        self._address = router.address
+        work = AsyncHandlerWork(handlers, self._exceptions, self._limits)
+        self._replier = AsyncReplier(
+            machine,
+            Pump(machine, [router], self._limits),
+            work,
+            threads=self._thread_count,
+            name=f"zpatterns-{self.name}-handler",
+        )
+        log.info("server %s answers at %s", self.name, self._address)

@@ -1,0 +1,285 @@
+"""The asyncio ``RequestClient``: the same requests as ``zpatterns.RequestClient``, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
+
+import zmq
+
+from .._shell.calls import Maker, finish
+from .._shell.guards import ForkGuard
+from .._shell.opening import check_endpoints, connection_listener, requester_pump
+from ..codec import Codec
+from ..contract import Method, StreamMethod
+from ..core.calls import Call, Part, RequesterStatistics
+from ..core.requester import Requester
+from ..drive.arequesting import AsyncRequester
+from ..drive.pump import Pump
+from ..endpoint import Insecure
+from ..errors import Closed, WrongLoopError, WrongThreadError
+from ..policy import DEFAULT_TIMEOUT, Heartbeat, Limits, Retry, SocketOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
+Req = TypeVar("Req")
+Rep = TypeVar("Rep")
+T_co = TypeVar("T_co", covariant=True)
+
+
+
+class RequestClient:
+    """``zpatterns.RequestClient`` for asyncio: same arguments, same rules, same errors.
+
+    It belongs to the loop it is first used on; on another it raises WrongLoopError. Needs a loop with ``add_reader``
+    (every loop but Windows' Proactor). Cancelling a task drops its request, at the server too.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | Sequence[str],
+        /,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        retry: Retry | None = None,
+        limits: Limits | None = None,
+        heartbeat: Heartbeat | None = None,
+        options: SocketOptions | None = None,
+        security: Insecure | None = None,
+        on_connection: Callable[[str, bool], None] | None = None,
+        context: zmq.Context[Any] | None = None,
+    ) -> None:
+        retry, limits = retry or Retry(), limits or Limits()
+        self._maker = Maker(timeout=timeout, retry=retry, limits=limits)
+        self._endpoints = check_endpoints(endpoint, security)
+        self._open: Callable[[], tuple[Requester, Pump]] = lambda: requester_pump(
+            endpoint,
+            retry=retry,
+            limits=limits,
+            heartbeat=heartbeat or Heartbeat(),
+            options=options or SocketOptions(),
+            security=security,
+            context=context,
+        )
+        self._on_connection = on_connection
+        self._fork = ForkGuard("RequestClient")
+        self._requester: AsyncRequester | None = None
+        self._closed = False
+
+    # -- calls --------------------------------------------------------------------------------------------------
+
+    @overload
+    async def request(
+        self,
+        method: Method[None, Rep],
+        body: None = ...,
+        /,
+        *,
+        timeout: float | None = ...,
+        headers: Mapping[str, str] | None = ...,
+        idempotent: bool | None = ...,
+        wait_for_ready: bool = ...,
+    ) -> Rep: ...
+    @overload
+    async def request(
+        self,
+        method: Method[Req, Rep],
+        body: Req,
+        /,
+        *,
+        timeout: float | None = ...,
+        headers: Mapping[str, str] | None = ...,
+        idempotent: bool | None = ...,
+        wait_for_ready: bool = ...,
+    ) -> Rep: ...
+    @overload
+    async def request(
+        self,
+        method: str,
+        body: object = ...,
+        /,
+        *,
+        reply: TypeForm[Rep],
+        timeout: float | None = ...,
+        headers: Mapping[str, str] | None = ...,
+        idempotent: bool | None = ...,
+        wait_for_ready: bool = ...,
+    ) -> Rep: ...
+    async def request(
+        self,
+        method: Any,
+        body: Any = None,
+        /,
+        *,
+        reply: Any = None,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        idempotent: bool | None = None,
+        wait_for_ready: bool = True,
+    ) -> Any:
+        """As ``zpatterns.RequestClient.request``."""
+        requester = self._ready()
+        call, codec = self._maker.unary(
+            method, body, reply, timeout, headers, idempotent=idempotent, wait_for_ready=wait_for_ready
+        )
+        await requester.run(call)
+        return finish(call, codec)
+
+    @overload
+    def stream(
+        self,
+        method: StreamMethod[Req, Rep],
+        body: Req,
+        /,
+        *,
+        timeout: float | None = ...,
+        deadline: float | None = ...,
+        headers: Mapping[str, str] | None = ...,
+    ) -> Stream[Rep]: ...
+    @overload
+    def stream(
+        self,
+        method: str,
+        body: object = ...,
+        /,
+        *,
+        part: TypeForm[Rep],
+        timeout: float | None = ...,
+        deadline: float | None = ...,
+        headers: Mapping[str, str] | None = ...,
+    ) -> Stream[Rep]: ...
+    def stream(
+        self,
+        method: Any,
+        body: Any = None,
+        /,
+        *,
+        part: Any = None,
+        timeout: float | None = None,
+        deadline: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """As ``zpatterns.RequestClient.stream``, with ``async with`` and ``async for``."""
+        requester = self._ready()
+        call, codec = self._maker.stream(method, body, part, timeout, deadline, headers)
+        stream: Stream[Any] = Stream(requester, call, codec)
+        call.application = stream._hear
+        requester.start(call)
+        return stream
+
+    async def request_plain(
+        self,
+        body: bytes | Sequence[bytes],
+        /,
+        *,
+        timeout: float | None = None,
+        idempotent: bool = False,
+        envelope: Literal["id", "empty", "none"] = "id",
+    ) -> list[bytes]:
+        """As ``zpatterns.RequestClient.request_plain``."""
+        requester = self._ready()
+        call = self._maker.plain(body, timeout, envelope, idempotent=idempotent)
+        await requester.run(call)
+        if call.failure is not None:
+            raise call.failure
+        return [frame if isinstance(frame, bytes) else bytes(frame) for frame in call.reply]
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> dict[str, bool]:
+        """Whether each endpoint is connected."""
+        ports = self._requester.machine.ports if self._requester is not None else []
+        return {text: index < len(ports) and ports[index].up for index, text in enumerate(self._endpoints)}
+
+    @property
+    def statistics(self) -> RequesterStatistics:
+        """Counters since the client was opened."""
+        return self._requester.machine.statistics if self._requester is not None else RequesterStatistics()
+
+    async def close(self) -> None:
+        """End every open call with Closed and close the sockets; unsent messages get ``linger`` more. Idempotent."""
+        self._closed = True
+        if self._requester is not None and not self._fork.forked:
+            self._requester.close()
+
+    async def __aenter__(self) -> Self:
+        self._ready()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _ready(self) -> AsyncRequester:
+        """The requester on the running loop; made at the first use."""
+        self._fork.check()
+        if self._closed:
+            raise Closed("the client is closed; make a new one")
+        requester = self._requester
+        if requester is None:
+            machine, pump = self._open()
+            listener = connection_listener(self._endpoints, self._on_connection)
+            requester = self._requester = AsyncRequester(machine, pump, listener)
+        elif requester.loop is not asyncio.get_running_loop():
+            raise WrongLoopError("this client belongs to another event loop; make one for each loop")
+        return requester
+
+
+class Stream(Generic[T_co]):
+    """The parts of one streamed reply, in order. ``async for`` it; leave its ``async with`` block to stop the server."""
+
+    def __init__(self, requester: AsyncRequester, call: Call, codec: Codec[T_co]) -> None:
+        self._requester = requester
+        self._call = call
+        self._codec = codec
+        self._parts: deque[Part] = deque()
+        self._waiting: asyncio.Future[None] | None = None
+        self._closed = False
+
+    def _hear(self, event: Call | Part) -> None:
+        if isinstance(event, Part):
+            self._parts.append(event)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def __aiter__(self) -> AsyncIterator[T_co]:
+        return self
+
+    async def __anext__(self) -> T_co:
+        while not self._parts:
+            if self._call.done or self._closed:
+                if self._call.failure is not None and not self._closed:
+                    raise self._call.failure
+                raise StopAsyncIteration
+            if self._waiting is not None and not self._waiting.done():
+                raise WrongThreadError("another task already waits for the next part of this stream")
+            self._waiting = self._requester.loop.create_future()
+            await self._waiting
+        part = self._parts.popleft()
+        self._requester.read(self._call)
+        return self._codec.decode(part.codec, part.frames[0], part.frames[1:])
+
+    async def aclose(self) -> None:
+        """Take no more parts and tell the server to stop. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._parts.clear()
+            self._requester.cancel(self._call)
+            self._wake()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()

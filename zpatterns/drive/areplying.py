@@ -1,0 +1,180 @@
+"""The replier on the asyncio driver: ``async def`` handlers start at once on carriers, ``def`` on daemon threads or inline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from time import monotonic
+from typing import Any, Protocol
+
+from ..core.jobs import THREADS, Credited, Dispatch, Job, Stop
+from ..core.replier import Replier
+from .aio import AsyncLoop
+from .carrier import Carriers
+from .pump import Pump
+from .replying import Answer, Failure, Gate, Work, advance, finish, is_failure, run_on_thread, streams
+from .threads import DaemonThreads
+
+
+class AsyncWork(Work, Protocol):
+    """The application's side of one job, with coroutines."""
+
+    def is_async(self, job: Job) -> bool:
+        """Whether the handler is ``async def``."""
+        ...
+
+    async def answer_async(self, job: Job) -> Any:
+        """Run an ``async def`` handler of a unary job. Raises nothing but CancelledError."""
+        ...
+
+    def parts_async(self, job: Job) -> AsyncIterator[Answer | Failure]:
+        """Run an async generator; a Failure is the last item."""
+        ...
+
+
+class _Running:
+    """An ``async def`` handler that runs: its task, and for a stream where it waits for credit."""
+
+    __slots__ = ("credited", "task")
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self.task = task
+        self.credited: asyncio.Future[None] | None = None
+
+
+class AsyncReplier:
+    """One replier on the running loop."""
+
+    def __init__(self, machine: Replier, pump: Pump, work: AsyncWork, *, threads: int, name: str) -> None:
+        self.machine = machine
+        self._work = work
+        self._threads = DaemonThreads(threads, name)
+        self._carriers = Carriers()
+        self._closed = False
+        self._changed = asyncio.Event()
+        self._loop = AsyncLoop(pump, self._deliver)
+        self.loop = self._loop.loop
+
+    async def stop(self, grace: float) -> None:
+        """Take nothing more; wait up to ``grace`` seconds for running handlers; answer the rest UNAVAILABLE."""
+        machine = self.machine
+        machine.stop()
+        self._loop.flush()
+        until = monotonic() + grace
+        while machine.running and (left := until - monotonic()) > 0:
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), left)
+            except TimeoutError:
+                break
+        machine.abort()
+        self._loop.flush()
+
+    def close(self) -> None:
+        """Close the sockets and cancel what still runs. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._carriers.close()
+            self._threads.stop()
+            self._loop.close()
+
+    def _deliver(self, event: Any) -> None:
+        kind = type(event)
+        if kind is Dispatch:
+            job: Job = event.job
+            if job.lane == THREADS:
+                self._threads.run(run_on_thread, self._work, job, self._post)
+            elif self._work.is_async(job):
+                run = self._run_stream if streams(job) else self._run_unary
+                self._carriers.run(lambda task: run(job, task))
+            elif streams(job):
+                job.application = self._work.parts(job)
+                advance(self.machine, self._work, job)
+            else:
+                finish(self.machine, self._work, job, self._work.answer(job))
+        elif kind is Credited:
+            self._credit(event.job, event.parts)
+        elif kind is Stop:
+            self._stop(event.job)
+
+    def _credit(self, job: Job, parts: int) -> None:
+        application = job.application
+        if isinstance(application, Gate):
+            application.grant(parts)
+        elif isinstance(application, _Running):
+            if application.credited is not None and not application.credited.done():
+                application.credited.set_result(None)
+        elif application is not None:
+            advance(self.machine, self._work, job)
+
+    def _stop(self, job: Job) -> None:
+        application = job.application
+        if isinstance(application, Gate):
+            application.stop()
+        elif isinstance(application, _Running):
+            application.task.cancel()
+        elif application is not None:
+            application.close()
+            self.machine.end(job)
+
+    # -- async def ----------------------------------------------------------------------------------------------
+
+    async def _run_unary(self, job: Job, task: asyncio.Task[None]) -> None:
+        if job.stopped is not None:
+            self.machine.end(job)
+            return
+        job.application = _Running(task)
+        try:
+            result = await self._work.answer_async(job)
+        except asyncio.CancelledError:
+            self._finish(job, None)
+            if job.stopped is None:  # not by us: the loop is ending
+                raise
+            return
+        self._finish(job, result)
+
+    async def _run_stream(self, job: Job, task: asyncio.Task[None]) -> None:
+        running = job.application = _Running(task)
+        result: Any = None
+        parts: Any = self._work.parts_async(job)
+        try:
+            async for part in parts:
+                if is_failure(part):
+                    result = part
+                    break
+                while not job.credit and not job.done and job.stopped is None:
+                    running.credited = self.loop.create_future()
+                    await running.credited
+                self.machine.part(job, *part)
+                self._loop.touched()
+        except asyncio.CancelledError:
+            if job.stopped is None:
+                self._finish(job, None)
+                raise
+        finally:
+            await parts.aclose()
+        self._finish(job, result)
+
+    def _finish(self, job: Job, result: Any) -> None:
+        finish(self.machine, self._work, job, result)
+        self._changed.set()
+        self._loop.touched()
+
+    # -- def ----------------------------------------------------------------------------------------------------
+
+    def _post(self, action: Callable[..., None], *arguments: Any) -> None:
+        """From a handler's thread."""
+        if not self._closed:
+            try:
+                self.loop.call_soon_threadsafe(self._hand_in, action, arguments)
+            except RuntimeError:  # the loop has ended: nobody waits for this answer
+                return
+
+    def _hand_in(self, action: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        if self._closed:
+            return
+        if action is finish:
+            self._threads.finished()
+        action(self.machine, *arguments)
+        self._changed.set()
+        self._loop.touched()

@@ -1,0 +1,102 @@
+"""The requester on the asyncio driver. Nothing here awaits libzmq, so no cancelled task can lose a message."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from ..core.calls import Call, Connection, Part, Reopen
+from ..core.requester import Requester
+from .aio import AsyncLoop
+from .pump import Pump
+
+log = logging.getLogger("zpatterns")
+
+
+class AsyncRequester:
+    """One requester on the running loop."""
+
+    def __init__(self, machine: Requester, pump: Pump, on_connection: Callable[[int, bool, str], None]) -> None:
+        self.machine = machine
+        self.closed = False
+        self._on_connection = on_connection
+        self._burst = 0
+        self._flushed = 0
+        self._loop = AsyncLoop(pump, self._deliver)
+        self.loop = self._loop.loop
+
+    def start(self, call: Call) -> None:
+        """Enter a call. A lone call goes out at once; what more is started in the same tick goes out together."""
+        machine = self.machine
+        alone = not machine.open_calls and self._burst < 2
+        machine.start(call)
+        if alone:
+            self._burst = 1
+            self._loop.flush()
+        else:
+            self._burst += 1
+            self._loop.soon(self._flush)
+
+    def _flush(self) -> None:
+        # A burst of one since the last flush means that calls come one at a time again.
+        self._burst = 0 if self._burst < 2 else 2
+        self._loop.flush()
+
+    async def run(self, call: Call) -> None:
+        """Return when the call has ended: with a reply or a failure in it. Cancelling drops it, at the server too."""
+        future: asyncio.Future[None] = self.loop.create_future()
+        call.application = future
+        self.start(call)
+        try:
+            await future
+        except asyncio.CancelledError:
+            self.cancel(call)
+            raise
+
+    def cancel(self, call: Call) -> None:
+        """Nobody waits for this call any more."""
+        if not self.closed and not call.done:
+            self.machine.cancel(call)
+            self._loop.touched()
+
+    def read(self, call: Call) -> None:
+        """One part of a stream was taken."""
+        if not self.closed:
+            self.machine.read(call, monotonic())
+            if self.machine.outbox:
+                self._loop.touched()
+
+    def close(self) -> None:
+        """End every call with Closed and close the sockets. Idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        self.machine.close()
+        if not self.loop.is_closed():
+            self._loop.flush()
+        self._loop.close()
+
+    def _deliver(self, event: Any) -> None:
+        kind = type(event)
+        if kind is Call:
+            application = event.application
+            if type(application) is _Future:
+                if not application.done():
+                    application.set_result(None)
+            elif application is not None:
+                application(event)
+        elif kind is Part:
+            event.call.application(event)
+        elif kind is Reopen:
+            self._loop.reopen(event.port)
+        elif kind is Connection:
+            try:
+                self._on_connection(event.port, event.up, event.reason)
+            except Exception:
+                log.exception("on_connection raised")
+
+
+_Future = asyncio.Future
