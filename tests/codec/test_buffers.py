@@ -107,7 +107,7 @@ def test_plain_data_of_every_kind_is_lifted() -> None:
         (np.ma.masked_array([1], [True]), "MaskedArray is more than its numbers"),
         (np.zeros(2, dtype="V3"), "cannot be sent"),
     ],
-    ids=str,
+    ids=range(8),
 )
 def test_what_the_peer_would_refuse_is_refused_here(value: Any, text: str) -> None:
     with pytest.raises(TypeError, match=text):
@@ -143,7 +143,7 @@ FALSE = [
     (placeholder(0, NDARRAY, "<f8,<f8", [1]), "dtype that is not accepted"),
     (placeholder(0, NDARRAY, "|V16", [1]), "dtype that is not accepted"),
     (placeholder(0, NDARRAY, "<f3", [2]), ""),
-    (placeholder(0, NDARRAY, "<U999999999", [0]), "not of the size"),
+    (placeholder(b"", NDARRAY, "<U999999999", [0]), "dtype that is not accepted"),
     (placeholder(0, NDARRAY, "|U0", [2**63]), ""),
     (placeholder(0, NDARRAY, 5, [2]), ""),
     (placeholder(b"12345678", NDARRAY, "<f8", [0, 2**62]), "not of the size"),

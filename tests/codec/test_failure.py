@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import msgpack
@@ -22,7 +22,7 @@ from zpatterns.policy import Limits
 SECRET = "hunter2-swordfish"
 
 
-class Colour(str, Enum):
+class Colour(StrEnum):
     RED = "red"
 
 

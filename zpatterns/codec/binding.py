@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, PydanticSchemaGenerationError, Pydan
 
 from ..errors import ConfigurationError
 from ..policy import Limits
-from .shape import Shape, shape_of
+from .shape import Shape, rechecks, shape_of
 
 MSGPACK, JSON, RAW = 1, 2, 3
 """Wire ids: what the codec field of a header says."""
@@ -35,11 +35,13 @@ class Bound:
         self.wire_id = self._choose(codec)
         self.cls: type[Any] | None = form if _is_model(form) else None
         dumping, reading = _arguments(self.shape)
-        if self.cls is None and form is not Any:
-            dumping["warnings"] = "error"  # a microsecond, where no ``isinstance`` tells that a body is the wrong one
+        self.rechecks = self.cls is None and form is not Any and rechecks(self.adapter.core_schema)
+        if self.cls is None and form is not Any and not self.rechecks:
+            dumping["warnings"] = "error"  # a microsecond, where no other check tells that a body is the wrong one
         self.to_python = _with(self.adapter.serializer.to_python, dumping)
         self.to_json = _with(self.adapter.serializer.to_json, dumping)
         self.validate = _with(self.adapter.validator.validate_python, reading)
+        self.recheck = _with(self.adapter.validator.validate_python, {"by_name": True, "by_alias": True})
         self.validate_json = _with(self.adapter.validator.validate_json, reading)
 
     @property
@@ -51,11 +53,13 @@ class Bound:
     def dumped(self, dump: Callable[[Any], Any], value: Any) -> Any:
         """A dump of a value, or of what the value is as this type: a dict may stand for a model."""
         if self.cls is not None:
-            return dump(value if isinstance(value, self.cls) else self.validate(value))
+            return dump(value if isinstance(value, self.cls) else self.recheck(value))
+        if self.rechecks:  # serialising alone writes ``{}`` for another model in a list, without a word
+            return dump(self.recheck(value))
         try:
             return dump(value)
-        except Exception:
-            return dump(self.validate(value))
+        except Exception:  # noqa: BLE001
+            return dump(self.recheck(value))
 
     def _choose(self, codec: str) -> int:
         shape = self.shape
@@ -79,19 +83,26 @@ class Bound:
 
 def _adapter(form: Any, name: str) -> TypeAdapter[Any]:
     try:
-        try:
-            adapter: TypeAdapter[Any] = TypeAdapter(form)
-        except PydanticSchemaGenerationError:
-            adapter = TypeAdapter(form, config=ConfigDict(arbitrary_types_allowed=True))
-            if foreign := shape_of(adapter.core_schema).foreign:
-                names = ", ".join(sorted(cls.__name__ for cls in foreign))
-                raise ConfigurationError(f"{name} cannot be sent: nothing says how {names} looks on the wire") from None
-        adapter.rebuild(force=False, raise_errors=True)
+        adapter: TypeAdapter[Any] = TypeAdapter(form)
+        adapter.rebuild(raise_errors=True)
         return adapter
-    except ConfigurationError:
-        raise
-    except (PydanticUserError, NameError, TypeError) as error:
+    except PydanticSchemaGenerationError as error:
+        return _array_adapter(form, name, error)
+    except Exception as error:
         raise ConfigurationError(f"{name} cannot be a body: {error}") from error
+
+
+def _array_adapter(form: Any, name: str, unknown: PydanticSchemaGenerationError) -> TypeAdapter[Any]:
+    """For a type with a class pydantic does not know, which may be an array or a memoryview, and nothing else."""
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(form, config=ConfigDict(arbitrary_types_allowed=True))
+    except (PydanticUserError, UserWarning):  # a dataclass or TypedDict has its own config; 5 is no type at all
+        raise ConfigurationError(f"{name} cannot be a body: {unknown}") from unknown
+    shape = shape_of(adapter.core_schema)
+    if shape.foreign or not shape.arrays:
+        names = ", ".join(sorted(cls.__name__ for cls in shape.foreign)) or name
+        raise ConfigurationError(f"{name} cannot be sent: nothing says how {names} looks on the wire")
+    return adapter
 
 
 def _is_model(form: Any) -> bool:

@@ -18,6 +18,7 @@ from ..policy import Limits
 CONTAINERS_PER_ITEM = 8
 """A body may hold this many times ``Limits.items`` containers in all: an empty map is one byte and becomes 72."""
 
+_class: Callable[[Any], Any] = type  # does not narrow Any to a dict of unknowns
 _CONTAINERS = (dict, list, tuple)
 _HEADERS = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
 _NOT_A_HEADER = bytes(set(range(256)) - set(_HEADERS))
@@ -29,8 +30,7 @@ _ONE_BRACKET = bytes.maketrans(b"{}", b"[]")
 
 _TIMESTAMPS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
 """How a timestamp begins. ``ext_hook`` never sees one."""
-_TIMESTAMP: Any = type(msgpack.unpackb(_TIMESTAMPS[0] + bytes(4)))
-_class: Callable[[Any], Any] = type  # does not narrow Any to a dict of unknowns
+_TIMESTAMP = _class(msgpack.unpackb(_TIMESTAMPS[0] + bytes(4)))
 Hook = Callable[[int, Any], Any]
 
 
@@ -67,10 +67,7 @@ def too_deep(value: object, limit: int) -> bool:
 
 def _holds_timestamp(value: object) -> bool:
     return type(value) is _TIMESTAMP or any(
-        type(child) is _TIMESTAMP
-        for level in _levels(value)
-        for container in level
-        for child in _children(container)
+        type(child) is _TIMESTAMP for level in _levels(value) for container in level for child in _children(container)
     )
 
 
@@ -103,7 +100,7 @@ def _check(value: object, payload: bytes, limits: Limits) -> None:
     """What only a type with a place for arbitrary data has to be asked: depth, and the one extension msgpack reads itself."""
     if len(payload) > limits.depth and _headers(payload) > limits.depth and too_deep(value, limits.depth):
         raise OverLimit(f"nested deeper than {limits.depth}")
-    if any(mark in payload for mark in _TIMESTAMPS) and _holds_timestamp(value):
+    if 0xFF in payload and any(mark in payload for mark in _TIMESTAMPS) and _holds_timestamp(value):
         raise OverLimit("msgpack extension type -1 (a timestamp) is not accepted")
 
 

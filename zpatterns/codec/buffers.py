@@ -29,7 +29,7 @@ NO_BUFFERS: tuple[Buffer, ...] = ()
 _class: Callable[[Any], Any] = type  # does not narrow Any to a dict of unknowns
 _LEAVES = frozenset({str, int, float, bool, type(None)})
 _SEQUENCES = frozenset({list, tuple, set, frozenset})
-_PLAIN_DTYPE = re.compile(r"[<>|](?:[biufcSU]\d{1,9}|[mM]8(?:\[\d{0,9}[a-zμ]{1,2}\])?)")
+_PLAIN_DTYPE = re.compile(r"[<>|](?:[biufcSU]\d{1,4}|[mM]8(?:\[\d{0,9}[a-zμ]{1,2}\])?)")
 """dtypes whose bytes are all there is to them: no objects, no records."""
 _MOST_DIMENSIONS = 32
 

@@ -31,19 +31,14 @@ _INVALID_VALUE = re.compile(r"(Invalid (?:enum )?value) .*?(?= - at `|\Z)", re.D
 
 
 def decode_error(
-    error: BaseException | str,
+    error: BaseException,
     label: str,
     frames: Sequence[bytes | memoryview],
     limits: Limits,
     names: frozenset[str] = frozenset(),
 ) -> DecodeError:
     """The error to raise, its text cut to ``limits.error_text`` bytes, its ``frames`` as they came."""
-    if isinstance(error, str):
-        text = error
-    elif isinstance(error, ValidationError):
-        text = validation_text(error, names)
-    else:
-        text = _other_text(error)
+    text = validation_text(error, names) if isinstance(error, ValidationError) else _other_text(error)
     return DecodeError(shorten(f"this is no {label}: {text}", limits.error_text), frames=frames)
 
 

@@ -15,8 +15,8 @@ from .binding import JSON, MSGPACK, Bound
 from .bounds import OverLimit, check_json, refuse_ext, unpack
 from .buffers import NO_BUFFERS, Buffer, Lifter, Taker
 from .failure import decode_error, shorten, validation_text
-from .plain import SECRET, holds_nan, plain
-from .shape import flat_fields
+from .flat import flat_fields
+from .plain import MASKED, holds_nan, plain
 
 Encoded = tuple[bytes, Sequence[Buffer]]
 Encode = Callable[[Any], Encoded]
@@ -59,7 +59,7 @@ def _fastest_encoder(bound: Bound) -> Encode:
                 if len(fields) == count:
                     try:
                         return pack(fields), NO_BUFFERS
-                    except Exception:  # a field was assigned something else; the general way knows what to say
+                    except Exception:  # noqa: BLE001 - a field was assigned something else; the general way knows what to say
                         pass
             return general(value)
 
@@ -71,7 +71,7 @@ def _fastest_encoder(bound: Bound) -> Encode:
             if type(value) is cls:
                 try:
                     return pack(dump(value)), NO_BUFFERS
-                except Exception:
+                except Exception:  # noqa: BLE001
                     pass
             return general(value)
 
@@ -93,7 +93,7 @@ def _flat_bytes_encoder(bound: Bound, kinds: dict[str, str], general: Encode) ->
                         return general(value)
                 try:
                     return pack(fields), NO_BUFFERS
-                except Exception:
+                except Exception:  # noqa: BLE001
                     pass
         return general(value)
 
@@ -116,7 +116,7 @@ def _general_encoder(bound: Bound) -> Encode:
                 if lifter.buffers:
                     buffers = lifter.buffers
             return msgpack.Packer(default=hook).pack(tree), buffers
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             problem = _encode_error(error, bound)
         raise problem
 
@@ -130,11 +130,11 @@ def _json_encoder(bound: Bound) -> Encode:
         try:
             text = dump(value) if type(value) is cls else bound.dumped(dump, value)
             if secret and b'"**********"' in text:
-                raise TypeError(SECRET)
+                raise TypeError(MASKED)
             if b"null" in text and holds_nan(bound.dumped(bound.to_python, value)):
                 raise TypeError("JSON has no NaN and no infinity: pydantic would write null")
             return text, NO_BUFFERS
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             problem = _encode_error(error, bound)
         raise problem
 
@@ -160,7 +160,7 @@ def _decoder(bound: Bound) -> Decode:
                 return general(wire_id, payload, buffers)
             try:
                 return validate(unpackb(payload))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 problem = _decode_error(error, bound, payload, buffers)
             raise problem
 
@@ -171,7 +171,7 @@ def _decoder(bound: Bound) -> Decode:
             return general(wire_id, payload, buffers)
         try:
             return validate(unpackb(payload, ext_hook=refuse_ext))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             problem = _decode_error(error, bound, payload, buffers)
         raise problem
 
@@ -205,7 +205,7 @@ def _general_decoder(bound: Bound) -> Decode:
                 check_json(text, limits, finite=shape.finite)
                 return bound.validate_json(text)
             raise OverLimit(f"a body of codec {wire_id} cannot be one")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             problem = _decode_error(error, bound, payload, buffers)
         raise problem
 

@@ -10,8 +10,7 @@ from typing import Any, TypeGuard
 from pydantic import Secret, SecretBytes, SecretStr
 from pydantic_core import to_jsonable_python
 
-
-SECRET = "a SecretStr would be sent as asterisks: give its field a serializer"
+MASKED = "a SecretStr would be sent as asterisks: give its field a serializer"
 
 
 def plain(value: Any, *, big_ints: bool) -> Any:
@@ -27,7 +26,7 @@ def plain(value: Any, *, big_ints: bool) -> Any:
     if is_sequence(value):
         return list(value)
     if isinstance(value, (SecretStr, SecretBytes, Secret)):
-        raise TypeError(SECRET)
+        raise TypeError(MASKED)
     msgspec, numpy = sys.modules.get("msgspec"), sys.modules.get("numpy")
     if msgspec is not None and isinstance(value, msgspec.Struct):
         return msgspec.to_builtins(value)

@@ -5,7 +5,7 @@ Unknown kinds of schema prove nothing: whatever is not in the lists below takes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -92,8 +92,14 @@ def shape_of(schema: Any) -> Shape:
     return shape
 
 
-def _nodes(schema: Any) -> Iterator[tuple[Schema, bool]]:
-    """Every schema in a schema, with whether ``strict`` there is the user's."""
+def rechecks(schema: Any) -> bool:
+    """Whether validating a value of the type again gives the same value: models are only looked at, functions would run."""
+    nodes = _nodes(schema, stop=_PYDANTICS_OWN | {"model", "dataclass"})
+    return not any(node["type"].startswith("function") or node["type"] in ("json", "call") for node, _ in nodes)
+
+
+def _nodes(schema: Any, stop: AbstractSet[str] = frozenset()) -> Iterator[tuple[Schema, bool]]:
+    """Every schema in a schema, with whether ``strict`` there is the user's. Does not look into kinds in ``stop``."""
     pending: list[tuple[Any, bool]] = [(schema, True)]
     while pending:
         item, users = pending.pop()
@@ -102,7 +108,8 @@ def _nodes(schema: Any) -> Iterator[tuple[Schema, bool]]:
             if isinstance(kind, str):
                 yield item, users
                 users = users and kind not in _PYDANTICS_OWN
-                pending += [(value, users) for key, value in item.items() if key not in _NOT_VALIDATION]
+                if kind not in stop:
+                    pending += [(value, users) for key, value in item.items() if key not in _NOT_VALIDATION]
             else:
                 pending += [(value, users) for value in item.values()]
         elif is_sequence(item):
@@ -114,7 +121,7 @@ def _look(node: Schema, users: bool, shape: Shape) -> None:
     shape.kinds.add(kind)
     config: Schema = node.get("config") or {}
     if kind not in _NATIVE:
-        shape.native = kind == "literal" and shape.native and all(type(v) in _PLAIN for v in node["expected"])
+        shape.native = kind == "literal" and shape.native and all(type(v) in SIMPLE for v in node["expected"])
     if kind not in _FINITE or kind.startswith("function") or "serialization" in node:
         shape.opaque = shape.opaque or kind != "is-instance"
         shape.native = False
@@ -213,7 +220,7 @@ def _look_json(node: Schema, shape: Shape) -> None:
     shape.rebuilds = True
 
 
-_PLAIN = (str, int, float, bool, type(None))
+SIMPLE = (str, int, float, bool, type(None))
 _LOOKS: dict[str, Callable[[Schema, Shape], None]] = {
     "any": lambda _, shape: _anything(shape),
     "dict": _look_dict,
@@ -243,39 +250,3 @@ def _recursive(schema: Any) -> bool:
     while ends := {ref for ref, to in leads.items() if not to & leads.keys()}:  # peel what leads nowhere any more
         leads = {ref: to for ref, to in leads.items() if ref not in ends}
     return bool(leads)
-
-
-def flat_fields(schema: Any) -> dict[str, str] | None:
-    """Field names with their kinds, when packing ``__dict__`` is the same as dumping the model; else None."""
-    if schema["type"] != "model" or schema.get("root_model") or "serialization" in schema:
-        return None
-    inner = schema["schema"]
-    behaviour = (inner.get("extra_behavior"), schema.get("config", {}).get("extra_fields_behavior"))
-    if inner["type"] != "model-fields" or inner.get("computed_fields") or "allow" in behaviour:
-        return None
-    kinds: dict[str, str] = {}
-    for name, each in inner["fields"].items():
-        if set(each) - {"type", "schema", "metadata", "frozen"}:  # an alias, an exclusion
-            return None
-        kind = _flat_kind(each["schema"])
-        if kind is None:
-            return None
-        kinds[name] = kind
-    return kinds
-
-
-def _flat_kind(schema: Schema) -> str | None:
-    while schema["type"] in ("default", "nullable") and "serialization" not in schema:
-        schema = schema["schema"]
-    kind: str = schema["type"]
-    if "serialization" in schema:
-        return None
-    if kind in SCALARS or kind == "bytes":
-        return kind
-    if kind == "literal":
-        return kind if all(type(value) in _PLAIN for value in schema["expected"]) else None
-    if kind == "list" and "items_schema" in schema:
-        return kind if _flat_kind(schema["items_schema"]) in SCALARS else None
-    if kind == "dict" and schema.get("keys_schema", {}).get("type") == "str" and "values_schema" in schema:
-        return kind if _flat_kind(schema["values_schema"]) in SCALARS else None
-    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ..errors import ConfigurationError
 from ..policy import Limits
@@ -24,7 +24,7 @@ def mentions_struct(form: Any, _seen: tuple[Any, ...] = ()) -> bool:
     if isinstance(form, type) and issubclass(form, msgspec.Struct):
         return True
     inner: list[Any] = [get_origin(form), *get_args(form)]
-    if hasattr(form, "__dataclass_fields__") or is_typeddict(form):
+    if hasattr(form, "__dataclass_fields__") or hasattr(form, "__required_keys__"):
         try:
             inner += get_type_hints(form).values()
         except (NameError, TypeError):
@@ -56,7 +56,7 @@ def bind(form: Any, codec: str, limits: Limits) -> tuple[int, Encode, Decode]:
             if not isinstance(value, classes):
                 value = msgspec.convert(value, form)
             return pack(value), NO_BUFFERS
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             problem = TypeError(shorten(f"expected {name}: {error}", limits.error_text))
         raise problem
 
@@ -64,7 +64,7 @@ def bind(form: Any, codec: str, limits: Limits) -> tuple[int, Encode, Decode]:
         if type(value) in classes:
             try:
                 return pack(value), NO_BUFFERS
-            except Exception:
+            except Exception:  # noqa: BLE001
                 pass
         return convert(value)
 
@@ -73,14 +73,15 @@ def bind(form: Any, codec: str, limits: Limits) -> tuple[int, Encode, Decode]:
             if buffers:
                 raise OverLimit(f"{len(buffers)} frames more than it can have")
             if wire_id == MSGPACK:
-                if not finite or len(payload) > most:
-                    unpack(payload, limits, finite=finite, ext=refuse_ext, any_key=True, use_list=False)
+                unpack(
+                    payload, limits, finite=finite, ext=refuse_ext, any_key=True, use_list=False
+                )  # msgspec has no limits
                 return parse(payload)
             if wire_id == JSON:
                 check_json(bytes(payload), limits, finite=finite)
                 return parse_json(payload)
             raise OverLimit(f"a body of codec {wire_id} cannot be one")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             problem = decode_error(error, name, [payload, *buffers], limits)
         raise problem
 
@@ -92,7 +93,7 @@ def bind(form: Any, codec: str, limits: Limits) -> tuple[int, Encode, Decode]:
             return general(wire_id, payload, buffers)
         try:
             return parse(payload)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             problem = decode_error(error, name, [payload], limits)
         raise problem
 

@@ -46,6 +46,11 @@ class Machine(Protocol):
     events: deque[Any]
     """For the application, in order."""
 
+    @property
+    def expects(self) -> bool:
+        """Whether any message can matter now; a driver need not look for more when none can."""
+        ...
+
     def receive(self, port: int, frames: Frames, now: float) -> None:
         """A whole message came in at a port."""
         ...

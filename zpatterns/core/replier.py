@@ -61,6 +61,9 @@ class Replier:
         self._window = Window(self._limits.dedupe, self._limits.dedupe_window)
         self._timers: Timers[Job] = Timers()
 
+    expects = True
+    """A request can come at any time."""
+
     @property
     def running(self) -> int:
         """Handlers that have not answered."""

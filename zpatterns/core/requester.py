@@ -66,6 +66,11 @@ class Requester:
         """Calls that have not ended."""
         return len(self._calls)
 
+    @property
+    def expects(self) -> bool:
+        """Without an open call, whatever comes is late."""
+        return bool(self._calls)
+
     def start(self, call: Call) -> None:
         """Enter a call. It goes out with the next ``flush``; raises Overloaded when the queue is full."""
         if self.closed:

@@ -53,7 +53,7 @@ class AsyncLoop:
                 self._add(port.monitor.socket, self._links, index)
 
     def _add(self, socket: zmq.Socket[bytes], callback: Callable[[int], None], index: int) -> None:
-        descriptor: int = socket.get(zmq.FD)
+        descriptor = sockets.descriptor(socket)
         self.loop.add_reader(descriptor, callback, index)
         self._readers[descriptor] = index
 
@@ -90,11 +90,11 @@ class AsyncLoop:
             pump.writable(index)
         pump.drain(index)
         self._deliver_all()
-        pump.flush()
-        if self.machine.events:
-            self._deliver_all()
-        if sockets.readable(socket):
-            self.loop.call_soon(self._ready, index)
+        if pump.flush():
+            if self.machine.events:
+                self._deliver_all()
+            if sockets.readable(socket):
+                self.loop.call_soon(self._ready, index)
         self._arm()
 
     def _links(self, index: int) -> None:

@@ -7,6 +7,7 @@ costs no thread switch; with company an I/O thread takes over and callers hand i
 from __future__ import annotations
 
 import os
+import select
 import threading
 from _thread import LockType, allocate_lock
 from collections import deque
@@ -15,13 +16,10 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-import zmq
-from zmq.backend import zmq_poll
-
 from ..core.machine import Machine
+from . import sockets
 from .pump import Pump
 
-_IN, _OUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 _LONGEST = 60.0
 
 Command = tuple[Callable[..., None], tuple[Any, ...]]
@@ -39,13 +37,23 @@ class Loop:
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
-        self._watched: list[tuple[Any, int]] = []
+        self._poll = select.poll()
+        self._watched: dict[int, tuple[Callable[[int], None], int]] = {}
         self._watch()
 
     def _watch(self) -> None:
-        self._watched = [(port.socket, _IN) for port in self.pump.ports]
-        self._watched.append((self._wake_in, _IN))
-        self._watched += [(port.monitor.socket, _IN) for port in self.pump.ports if port.monitor is not None]
+        """Watch descriptors, not zmq sockets: zmq_poll asks every socket for its EVENTS, twice a turn."""
+        for descriptor in self._watched:
+            self._poll.unregister(descriptor)
+        self._watched = {self._wake_in: (self._woken, 0)}
+        for index, port in enumerate(self.pump.ports):
+            self._watched[sockets.descriptor(port.socket)] = (self._ready, index)
+            if port.monitor is not None:
+                self._watched[sockets.descriptor(port.monitor.socket)] = (self.pump.links, index)
+        for descriptor in self._watched:
+            self._poll.register(descriptor, select.POLLIN)
+        for index in range(len(self.pump.ports)):
+            self.pump.links(index)  # a first read arms the edge, and tells what happened before we watched
 
     @property
     def posted(self) -> bool:
@@ -78,45 +86,39 @@ class Loop:
             self.deliver()
         pump.flush()
         self._sleeping = True
-        ready = self._poll()
+        self._wait()
         self._sleeping = False
-        if ready:
-            self._take(ready)
         at = pump.wakes_at
         if at is not None and at <= monotonic() and pump.wake():
             self._watch()
         self.deliver()
 
-    def _poll(self) -> list[tuple[Any, int]]:
-        at = self.pump.wakes_at
-        wait = _LONGEST if at is None else min(_LONGEST, at - monotonic())
-        if wait < 0 or self._commands or self.machine.events:
+    def _wait(self) -> None:
+        """Sleep until a descriptor wakes us, then read. The descriptors are edge-triggered: EVENTS are asked before."""
+        pump = self.pump
+        wait = _LONGEST
+        for index, port in enumerate(pump.ports):
+            if sockets.readable(port.socket):
+                self._ready(index)
+                wait = 0.0
+        at = pump.wakes_at
+        if at is not None:
+            wait = max(0.0, min(wait, at - monotonic()))
+        if self._commands or self.machine.events:
             wait = 0.0
         watched = self._watched
-        if self.pump.full:
-            full = {self.pump.ports[port].socket for port in self.pump.full}
-            watched = [(socket, _IN | _OUT if socket in full else _IN) for socket, _ in watched]
-        try:
-            ready: list[tuple[Any, int]] = zmq_poll(watched, -int(-wait * 1000 // 1))
-        except zmq.error.InterruptedSystemCall:  # a signal: its handler has run
-            return []
-        return ready
+        for descriptor, _ in self._poll.poll(-int(-wait * 1000 // 1)):
+            action, index = watched[descriptor]
+            action(index)
 
-    def _take(self, ready: list[tuple[Any, int]]) -> None:
-        pump = self.pump
-        for socket, events in ready:
-            if socket == self._wake_in:
-                with suppress(BlockingIOError):
-                    os.read(self._wake_in, 4096)
-                continue
-            for index, port in enumerate(pump.ports):
-                if socket is port.socket:
-                    if events & _OUT and index in pump.full:
-                        pump.writable(index)
-                    if events & _IN:
-                        pump.drain(index)
-                elif port.monitor is not None and socket is port.monitor.socket:
-                    pump.links(index)
+    def _ready(self, index: int) -> None:
+        if index in self.pump.full:
+            self.pump.writable(index)
+        self.pump.drain(index)
+
+    def _woken(self, _: int) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._wake_in, 4096)
 
     def deliver(self) -> None:
         """Hand the machine's events to the application."""

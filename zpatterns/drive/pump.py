@@ -60,7 +60,7 @@ class Pump:
                 machine.receive(port, frames, now)
             else:
                 self.oversized += 1
-            if not sockets.readable(source.socket):
+            if not machine.expects or not sockets.readable(source.socket):
                 break
 
     def links(self, port: int) -> None:
@@ -82,12 +82,14 @@ class Pump:
             self.full.discard(port)
             self.machine.link(port, Link.WRITABLE, monotonic())
 
-    def flush(self) -> None:
-        """Send what the machine has to say."""
+    def flush(self) -> bool:
+        """Send what the machine has to say. True if a socket was touched."""
         machine, ports = self.machine, self.ports
         now = monotonic()
         machine.flush(now)
         outbox = machine.outbox
+        if not outbox:
+            return False
         while outbox:
             port, frames, token = outbox.popleft()
             outcome = ports[port].send(frames)
@@ -96,6 +98,7 @@ class Pump:
                     self.full.add(port)
                 machine.sent(token, outcome, now)
                 outbox = machine.outbox
+        return True
 
     @property
     def reopens(self) -> bool:

@@ -25,6 +25,7 @@ _SNDMORE = int(zmq.SNDMORE)
 _POLLIN = int(zmq.POLLIN)
 _POLLOUT = int(zmq.POLLOUT)
 _EVENTS = int(zmq.EVENTS)
+_FD = int(zmq.FD)
 _OLDEST = (4, 3, 5)
 
 _send = BackendSocket.send
@@ -139,6 +140,11 @@ def send(socket: Socket, frames: Sequence[Frame]) -> Sent | None:
             return Sent.UNROUTABLE
         raise translate(error, "send") from error
     return None
+
+
+def descriptor(socket: Socket) -> int:
+    """The file descriptor that becomes readable when something happened to the socket: edge-triggered (zmq_getsockopt)."""
+    return int(_get(socket, _FD))
 
 
 def readable(socket: Socket) -> bool:
