@@ -1,32 +1,43 @@
-"""``HandlerWork`` for handlers that are coroutines."""
+"""``HandlerWork`` for handlers that are coroutines: the parts before and after the coroutine, which somebody else runs."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from ..core.jobs import Job
+from ..core.machine import Frames
 from .answering import Answer, Failure, arguments, encoded, failure_of, plain_frames
 from .work import HandlerWork
 
 
 class AsyncHandlerWork(HandlerWork):
-    """Adds ``async def``. Of what a handler raises only CancelledError gets out."""
+    """Adds ``async def``."""
 
     def is_async(self, job: Job) -> bool:
         """Whether the handler of this job is ``async def``."""
         return self.handlers[job.method].is_async
 
-    async def answer_async(self, job: Job) -> Any:
-        """Run a unary coroutine."""
+    def begin(self, job: Job) -> Coroutine[Any, Any, Any] | Failure:
+        """The coroutine of a unary handler, not started yet; or why it cannot be called."""
         handler = self.handlers[job.method]
         try:
-            value = await handler.function(*arguments(handler, job))
-            if handler.name is None:
-                return plain_frames(value)
-            return encoded(handler.reply, value, self.limits)
-        except (Exception, SystemExit) as error:
+            coroutine: Coroutine[Any, Any, Any] = handler.function(*arguments(handler, job))
+        except Exception as error:  # noqa: BLE001  every exception becomes an answer
             return failure_of(error, handler, self.mapping)
+        return coroutine
+
+    def result(self, job: Job, value: Any, error: BaseException | None) -> Answer | Frames | Failure:
+        """The answer, from what the coroutine returned or raised."""
+        handler = self.handlers[job.method]
+        if error is None:
+            try:
+                if handler.name is None:
+                    return plain_frames(value)
+                return encoded(handler.reply, value, self.limits)
+            except Exception as wrong:  # noqa: BLE001
+                error = wrong
+        return failure_of(error, handler, self.mapping)
 
     async def parts_async(self, job: Job) -> AsyncIterator[Answer | Failure]:
         """Run an async generator; closing this one closes the handler's."""

@@ -126,7 +126,11 @@ class RequestClient:
         call, codec = self._maker.unary(
             method, body, reply, timeout, headers, idempotent=idempotent, wait_for_ready=wait_for_ready
         )
-        await requester.run(call)
+        try:
+            await requester.run(call)
+        except asyncio.CancelledError:
+            requester.cancel(call)
+            raise
         return finish(call, codec)
 
     @overload
@@ -183,7 +187,11 @@ class RequestClient:
         """As ``zpatterns.RequestClient.request_plain``."""
         requester = self._ready()
         call = self._maker.plain(body, timeout, envelope, idempotent=idempotent)
-        await requester.run(call)
+        try:
+            await requester.run(call)
+        except asyncio.CancelledError:
+            requester.cancel(call)
+            raise
         if call.failure is not None:
             raise call.failure
         return [frame if isinstance(frame, bytes) else bytes(frame) for frame in call.reply]

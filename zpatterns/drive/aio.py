@@ -24,8 +24,9 @@ _TICK = 1.0
 class AsyncLoop:
     """A pump on an event loop. Everything runs in callbacks of that loop; nothing here awaits."""
 
-    def __init__(self, pump: Pump, deliver: Callable[[Any], None]) -> None:
+    def __init__(self, pump: Pump, deliver: Callable[[Any], None], settle: Callable[[], None] | None = None) -> None:
         self.pump = pump
+        self._settle = settle
         self.machine = pump.machine
         self._deliver = deliver
         self.loop = asyncio.get_running_loop()
@@ -111,7 +112,7 @@ class AsyncLoop:
 
     def _deliver_all(self) -> None:
         """Hand events over, and the work that became possible by it, until there is none."""
-        machine, deliver = self.machine, self._deliver
+        machine, deliver, settle = self.machine, self._deliver, self._settle
         events = machine.events
         self._turning = True
         try:
@@ -121,6 +122,8 @@ class AsyncLoop:
                     break
                 while events:
                     deliver(events.popleft())
+                if settle is not None:
+                    settle()
         finally:
             self._turning = False
 

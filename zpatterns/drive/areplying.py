@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from time import monotonic
 from typing import Any, Protocol
 
@@ -23,8 +23,12 @@ class AsyncWork(Work, Protocol):
         """Whether the handler is ``async def``."""
         ...
 
-    async def answer_async(self, job: Job) -> Any:
-        """Run an ``async def`` handler of a unary job. Raises nothing but CancelledError."""
+    def begin(self, job: Job) -> Coroutine[Any, Any, Any] | Failure:
+        """The coroutine of a unary handler, or why there is none."""
+        ...
+
+    def result(self, job: Job, value: Any, error: BaseException | None) -> Any:
+        """The answer, from what the coroutine returned or raised."""
         ...
 
     def parts_async(self, job: Job) -> AsyncIterator[Answer | Failure]:
@@ -37,7 +41,7 @@ class _Running:
 
     __slots__ = ("credited", "task")
 
-    def __init__(self, task: asyncio.Task[None]) -> None:
+    def __init__(self, task: asyncio.Task[None] | None) -> None:
         self.task = task
         self.credited: asyncio.Future[None] | None = None
 
@@ -49,10 +53,10 @@ class AsyncReplier:
         self.machine = machine
         self._work = work
         self._threads = DaemonThreads(threads, name)
-        self._carriers = Carriers()
+        self._carriers: Carriers[Job] = Carriers(self._done, self._waits)
         self._closed = False
-        self._changed = asyncio.Event()
-        self._loop = AsyncLoop(pump, self._deliver)
+        self._waiting_to_stop: asyncio.Event | None = None
+        self._loop = AsyncLoop(pump, self._deliver, self._carriers.go)
         self.loop = self._loop.loop
 
     async def stop(self, grace: float) -> None:
@@ -61,10 +65,11 @@ class AsyncReplier:
         machine.stop()
         self._loop.flush()
         until = monotonic() + grace
+        changed = self._waiting_to_stop = asyncio.Event()
         while machine.running and (left := until - monotonic()) > 0:
-            self._changed.clear()
+            changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), left)
+                await asyncio.wait_for(changed.wait(), left)
             except TimeoutError:
                 break
         machine.abort()
@@ -85,8 +90,7 @@ class AsyncReplier:
             if job.lane == THREADS:
                 self._threads.run(run_on_thread, self._work, job, self._post)
             elif self._work.is_async(job):
-                run = self._run_stream if streams(job) else self._run_unary
-                self._carriers.run(lambda task: run(job, task))
+                self._begin(job)
             elif streams(job):
                 job.application = self._work.parts(job)
                 advance(self.machine, self._work, job)
@@ -112,53 +116,61 @@ class AsyncReplier:
         if isinstance(application, Gate):
             application.stop()
         elif isinstance(application, _Running):
-            application.task.cancel()
+            if application.task is not None:
+                application.task.cancel()
         elif application is not None:
             application.close()
             self.machine.end(job)
 
     # -- async def ----------------------------------------------------------------------------------------------
 
-    async def _run_unary(self, job: Job, task: asyncio.Task[None]) -> None:
-        if job.stopped is not None:
-            self.machine.end(job)
+    def _begin(self, job: Job) -> None:
+        if streams(job):
+            self._carriers.add(job, self._run_stream(job))
             return
-        job.application = _Running(task)
-        try:
-            result = await self._work.answer_async(job)
-        except asyncio.CancelledError:
-            self._finish(job, None)
-            if job.stopped is None:  # not by us: the loop is ending
-                raise
-            return
-        self._finish(job, result)
+        begun = self._work.begin(job)
+        if is_failure(begun):
+            finish(self.machine, self._work, job, begun)
+        else:
+            self._carriers.add(job, begun)  # type: ignore[arg-type]
 
-    async def _run_stream(self, job: Job, task: asyncio.Task[None]) -> None:
-        running = job.application = _Running(task)
-        result: Any = None
+    def _waits(self, job: Job, task: asyncio.Task[None]) -> None:
+        """A handler has not finished at once: from here on it can be cancelled."""
+        if isinstance(job.application, _Running):
+            job.application.task = task
+        else:
+            job.application = _Running(task)
+        if job.stopped is not None:
+            task.cancel()
+
+    def _done(self, job: Job, value: Any, error: BaseException | None) -> None:
+        """A coroutine has ended. A cancel that was not ours is the loop's end: nobody is answered any more."""
+        if isinstance(error, asyncio.CancelledError) and (job.stopped is not None or self._closed):
+            result = None
+        elif error is None and streams(job):
+            result = value
+        else:
+            result = self._work.result(job, value, error)
+        finish(self.machine, self._work, job, result)
+        if self._waiting_to_stop is not None:
+            self._waiting_to_stop.set()
+        self._loop.touched()
+
+    async def _run_stream(self, job: Job) -> Any:
+        running = job.application = _Running(None)
         parts: Any = self._work.parts_async(job)
         try:
             async for part in parts:
                 if is_failure(part):
-                    result = part
-                    break
+                    return part
                 while not job.credit and not job.done and job.stopped is None:
                     running.credited = self.loop.create_future()
                     await running.credited
                 self.machine.part(job, *part)
                 self._loop.touched()
-        except asyncio.CancelledError:
-            if job.stopped is None:
-                self._finish(job, None)
-                raise
         finally:
             await parts.aclose()
-        self._finish(job, result)
-
-    def _finish(self, job: Job, result: Any) -> None:
-        finish(self.machine, self._work, job, result)
-        self._changed.set()
-        self._loop.touched()
+        return None
 
     # -- def ----------------------------------------------------------------------------------------------------
 
@@ -176,5 +188,6 @@ class AsyncReplier:
         if action is finish:
             self._threads.finished()
         action(self.machine, *arguments)
-        self._changed.set()
+        if self._waiting_to_stop is not None:
+            self._waiting_to_stop.set()
         self._loop.touched()

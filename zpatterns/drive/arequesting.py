@@ -27,6 +27,7 @@ class AsyncRequester:
         self._flushed = 0
         self._loop = AsyncLoop(pump, self._deliver)
         self.loop = self._loop.loop
+        self._create_future = self.loop.create_future
 
     def start(self, call: Call) -> None:
         """Enter a call. A lone call goes out at once; what more is started in the same tick goes out together."""
@@ -45,16 +46,11 @@ class AsyncRequester:
         self._burst = 0 if self._burst < 2 else 2
         self._loop.flush()
 
-    async def run(self, call: Call) -> None:
-        """Return when the call has ended: with a reply or a failure in it. Cancelling drops it, at the server too."""
-        future: asyncio.Future[None] = self.loop.create_future()
-        call.application = future
+    def run(self, call: Call) -> asyncio.Future[None]:
+        """Start a call; the future is done when it has ended: with a reply or a failure in it."""
+        future = call.application = self._create_future()
         self.start(call)
-        try:
-            await future
-        except asyncio.CancelledError:
-            self.cancel(call)
-            raise
+        return future
 
     def cancel(self, call: Call) -> None:
         """Nobody waits for this call any more."""
@@ -83,7 +79,7 @@ class AsyncRequester:
         kind = type(event)
         if kind is Call:
             application = event.application
-            if type(application) is _Future:
+            if isinstance(application, asyncio.Future):
                 if not application.done():
                     application.set_result(None)
             elif application is not None:
@@ -97,6 +93,3 @@ class AsyncRequester:
                 self._on_connection(event.port, event.up, event.reason)
             except Exception:
                 log.exception("on_connection raised")
-
-
-_Future = asyncio.Future

@@ -164,12 +164,13 @@ class Tenancy:
     def run(self, action: Callable[..., None], arguments: tuple[Any, ...], over: Callable[[], bool]) -> bool:
         """Post ``action`` and, if nobody else does, turn the loop until ``over()``. False: somebody else turns it."""
         loop = self._loop
-        if not self._drive.acquire(False):
+        if self._drive.acquire(False):
+            loop.run_commands()
+            action(*arguments)
+        else:
             loop.post(action, *arguments)
             if not self._drive.acquire(False):
                 return False
-        else:
-            loop._commands.append((action, arguments))  # noqa: SLF001  nobody sleeps: no wake-up needed
         try:
             while not over():
                 loop.turn()

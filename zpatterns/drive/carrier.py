@@ -12,9 +12,9 @@ import types
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-Start = Callable[["asyncio.Task[None]"], Coroutine[Any, Any, None]]
+Job = TypeVar("Job")
 
 
 class _Gate:
@@ -65,12 +65,21 @@ class _Gate:
             context.run(resume, self)
 
 
-class Carriers:
-    """``run`` a coroutine now, or right after the one that is just running."""
+class Carriers(Generic[Job]):
+    """``add`` coroutines, then ``go``: each runs at once, in a context of its own.
 
-    def __init__(self) -> None:
+    ``done(job, value, error)`` hears how each ended; ``waits(job, task)`` that one has to wait, and which task to cancel.
+    """
+
+    def __init__(
+        self,
+        done: Callable[[Job, Any, BaseException | None], None],
+        waits: Callable[[Job, asyncio.Task[None]], None],
+    ) -> None:
+        self._done = done
+        self._waits = waits
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[Start] = deque()
+        self._queue: deque[tuple[Job, Coroutine[Any, Any, Any]]] = deque()
         self._gate = _Gate(self._loop)
         self._carriers: set[asyncio.Task[None]] = set()
         self._leading: asyncio.Task[None] | None = None
@@ -82,10 +91,13 @@ class Carriers:
         self._carriers.add(carrier)
         carrier.add_done_callback(self._carriers.discard)
 
-    def run(self, start: Start) -> None:
-        """``start(task)`` makes the coroutine; ``task`` is what to cancel. Never raises what the coroutine raises."""
-        self._queue.append(start)
-        if self._gate.waiting:
+    def add(self, job: Job, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Queue a coroutine; it starts with ``go``, or after the one that is just running."""
+        self._queue.append((job, coroutine))
+
+    def go(self) -> None:
+        """Run what was added, up to the first wait of each."""
+        if self._queue and self._gate.waiting:
             if asyncio.current_task() is None:
                 self._gate.open()
             else:  # one task cannot run inside another
@@ -94,23 +106,29 @@ class Carriers:
     async def _carry(self) -> None:
         task = asyncio.current_task()
         assert task is not None
-        queue = self._queue
+        queue, done = self._queue, self._done
         while self._leading is task:
             while queue and self._leading is task:
-                await self._one(queue.popleft()(task))
+                job, coroutine = queue.popleft()
+                context = copy_context()
+                try:
+                    waits_for = context.run(coroutine.send, None)
+                except StopIteration as stop:
+                    done(job, stop.value, None)
+                except BaseException as error:  # noqa: BLE001  whoever is told decides
+                    done(job, None, error)
+                else:
+                    self._waits(job, task)
+                    self._new_leader()
+                    await self._rest(job, coroutine, context, waits_for)
             if self._leading is task:
                 await self._gate
 
     @types.coroutine
-    def _one(self, coroutine: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
-        """Drive one coroutine in a context of its own; when it waits for the first time, hand on the lead."""
-        context = copy_context()
-        try:
-            waits_for = context.run(coroutine.send, None)
-        except StopIteration:
-            return
-        if self._leading is asyncio.current_task():
-            self._new_leader()
+    def _rest(
+        self, job: Job, coroutine: Coroutine[Any, Any, Any], context: Context, waits_for: Any
+    ) -> Generator[Any, Any, None]:
+        """This carrier is the coroutine's task from here on: pass through what it waits for and what comes back."""
         while True:
             try:
                 try:
@@ -118,17 +136,23 @@ class Carriers:
                 except GeneratorExit:
                     coroutine.close()
                     raise
-                except BaseException as error:  # noqa: BLE001  a cancel or a timeout: the coroutine decides
+                except BaseException as error:  # noqa: BLE001  a cancel or a time-out: the coroutine decides
                     waits_for = context.run(coroutine.throw, error)
                 else:
                     waits_for = context.run(coroutine.send, value)
-            except StopIteration:
+            except StopIteration as stop:
+                self._done(job, stop.value, None)
+                return
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # noqa: BLE001
+                self._done(job, None, error)
                 return
 
-    def close(self) -> list[asyncio.Task[None]]:
-        """Cancel every carrier; returns those that may still be running a coroutine."""
+    def close(self) -> None:
+        """Cancel every carrier, and with it the coroutine it carries; those that never started are closed."""
         self._leading = None
-        self._queue.clear()
+        while self._queue:
+            self._queue.popleft()[1].close()
         for carrier in list(self._carriers):
             carrier.cancel()
-        return list(self._carriers)

@@ -28,7 +28,10 @@ _EVENTS = int(zmq.EVENTS)
 _FD = int(zmq.FD)
 _OLDEST = (4, 3, 5)
 
+_MORE = _NOBLOCK | _SNDMORE
+
 _send = BackendSocket.send
+_recv = BackendSocket.recv
 _get = BackendSocket.get
 Socket = zmq.Socket[bytes]
 
@@ -102,37 +105,34 @@ def _ms(seconds: float) -> int:
 def receive(socket: Socket, limits: Limits) -> Frames | None:
     """One whole message, or None when there is none. A message over the limits comes back as an empty list."""
     try:
-        frame = socket.recv(_NOBLOCK, False, False)
+        frame = _recv(socket, _NOBLOCK, False, False)
     except zmq.Again:
         return None
     except zmq.ZMQError as error:
         raise translate(error, "receive") from error
-    size = len(frame)
-    frames: list[Frame] = [frame.bytes if size < _ZERO_COPY else frame.buffer]
-    while frame.more:
-        frame = socket.recv(0, False, False)
-        length = len(frame)
-        size += length
-        frames.append(frame.bytes if length < _ZERO_COPY else frame.buffer)
-        if len(frames) > limits.frames + 8 or size > limits.message + 65_536:
-            return _discard(socket, frame)
-    return frames
-
-
-def _discard(socket: Socket, frame: Any) -> Frames:
-    """Read off the rest of a message that is over the limits, holding one frame at a time."""
-    while frame.more:
-        frame = socket.recv(0, False, False)
-    return []
+    size = 0
+    frames: list[Frame] = []
+    while True:
+        data = frame.bytes if len(frame) < _ZERO_COPY else frame.buffer
+        frames.append(data)
+        if not frame.more:
+            return frames
+        size += len(data)
+        if len(frames) >= limits.frames + 8 or size > limits.message + 65_536:
+            while frame.more:  # read off the rest, holding one frame at a time
+                frame = _recv(socket, 0, False, False)
+            return []
+        frame = _recv(socket, 0, False, False)
 
 
 def send(socket: Socket, frames: Sequence[Frame]) -> Sent | None:
     """Send a whole message now, or say why it was not taken: only the first frame can be refused."""
-    last = len(frames) - 1
+    more = len(frames)
     try:
-        for at, frame in enumerate(frames):
-            flags = _NOBLOCK if at == last else _NOBLOCK | _SNDMORE
-            _send(socket, frame, flags, len(frame) < _ZERO_COPY if type(frame) is bytes else frame.nbytes < _ZERO_COPY)
+        for frame in frames:
+            more -= 1
+            copy = (len(frame) if type(frame) is bytes else memoryview(frame).nbytes) < _ZERO_COPY
+            _send(socket, frame, _MORE if more else _NOBLOCK, copy)
     except zmq.Again:
         return Sent.FULL
     except zmq.ZMQError as error:
