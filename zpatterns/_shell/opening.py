@@ -13,7 +13,7 @@ import zmq
 from ..core.requester import Requester
 from ..drive import sockets
 from ..drive.ports import Dealer
-from ..drive.pump import Pump
+from ..drive.pump import PortSocket, Pump
 from ..endpoint import Insecure
 from ..errors import ConfigurationError
 from ..policy import Heartbeat, Limits, Retry, SocketOptions
@@ -32,21 +32,24 @@ def requester_pump(
     options: SocketOptions,
     security: Insecure | None,
     context: zmq.Context[Any] | None,
+    ports: Sequence[PortSocket] | None = None,
 ) -> tuple[Requester, Pump]:
-    """The machine of a client and the sockets it needs, connecting."""
+    """The machine of a client and the sockets it needs, connecting. ``ports`` replaces the sockets."""
     checked = [checked_endpoint(text, bind=False, security=security) for text in spelled(endpoints)]
     machine = Requester(
         len(checked), prefix=os.urandom(8), random=random, retry=retry, limits=limits, heartbeat=heartbeat
     )
-    ports: list[Dealer] = []
+    if ports is not None:
+        return machine, Pump(machine, ports, limits)
+    dealers: list[Dealer] = []
     try:
         for endpoint in checked:
-            ports.append(Dealer(context or sockets.default_context(), endpoint, options, limits))
+            dealers.append(Dealer(context or sockets.default_context(), endpoint, options, limits))
     except BaseException:
-        for port in ports:
-            port.close(0)
+        for dealer in dealers:
+            dealer.close(0)
         raise
-    return machine, Pump(machine, ports, limits)
+    return machine, Pump(machine, dealers, limits)
 
 
 def spelled(endpoints: str | Sequence[str]) -> list[str]:

@@ -22,6 +22,7 @@ from ..core.jobs import ReplierStatistics
 from ..core.replier import Replier
 from ..drive import sockets
 from ..drive.areplying import AsyncReplier
+from ..drive.memory import MemoryRouter
 from ..drive.ports import Router
 from ..drive.pump import Pump
 from ..endpoint import Insecure
@@ -66,6 +67,7 @@ class ReplyServer(Handlers):
         self._heartbeat = heartbeat or Heartbeat()
         self._options = options or SocketOptions()
         self._context = context
+        self._port: Router | MemoryRouter | None = None
         self._fork = ForkGuard("ReplyServer")
         self._replier: AsyncReplier | None = None
         self._address: str | None = None
@@ -171,7 +173,9 @@ class ReplyServer(Handlers):
             limits=self._limits,
             heartbeat=self._heartbeat,
         )
-        router = Router(self._context or sockets.default_context(), self._checked, self._options, self._limits)
+        router = self._port
+        if router is None:
+            router = Router(self._context or sockets.default_context(), self._checked, self._options, self._limits)
         self._address = router.address
         work = AsyncHandlerWork(handlers, self._exceptions, self._limits)
         self._replier = AsyncReplier(

@@ -18,7 +18,7 @@ from ..contract import Method, StreamMethod
 from ..core.calls import Call, Part, RequesterStatistics
 from ..core.requester import Requester
 from ..drive.arequesting import AsyncRequester
-from ..drive.pump import Pump
+from ..drive.pump import PortSocket, Pump
 from ..endpoint import Insecure
 from ..errors import Closed, WrongLoopError, WrongThreadError
 from ..policy import DEFAULT_TIMEOUT, Heartbeat, Limits, Retry, SocketOptions
@@ -52,6 +52,7 @@ class RequestClient:
         security: Insecure | None = None,
         on_connection: Callable[[str, bool], None] | None = None,
         context: zmq.Context[Any] | None = None,
+        _ports: Sequence[PortSocket] | None = None,
     ) -> None:
         retry, limits = retry or Retry(), limits or Limits()
         self._maker = Maker(timeout=timeout, retry=retry, limits=limits)
@@ -64,6 +65,7 @@ class RequestClient:
             options=options or SocketOptions(),
             security=security,
             context=context,
+            ports=_ports,
         )
         self._on_connection = on_connection
         self._fork = ForkGuard("RequestClient")

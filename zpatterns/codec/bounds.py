@@ -30,7 +30,7 @@ _ONE_BRACKET = bytes.maketrans(b"{}", b"[]")
 
 _TIMESTAMPS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
 """How a timestamp begins. ``ext_hook`` never sees one."""
-_TIMESTAMP = _class(msgpack.unpackb(_TIMESTAMPS[0] + bytes(4)))
+_TIMESTAMP: type[object] = msgpack.unpackb(_TIMESTAMPS[0] + bytes(4)).__class__
 Hook = Callable[[int, Any], Any]
 
 

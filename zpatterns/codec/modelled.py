@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -22,6 +23,8 @@ Encoded = tuple[bytes, Sequence[Buffer]]
 Encode = Callable[[Any], Encoded]
 Decode = Callable[..., Any]
 
+_QUOTED = re.compile(r"[, [(]*input_value=.*, input_type=\w+", re.DOTALL)
+"""How pydantic's serializer quotes what it was given; greedy, so that nothing of several quotes is left."""
 _NIL = b"\xc0"
 
 _pack = msgpack.Packer(strict_types=True).pack
@@ -143,7 +146,7 @@ def _json_encoder(bound: Bound) -> Encode:
 
 def _encode_error(error: Exception, bound: Bound) -> TypeError:
     """Our caller's fault, so a `TypeError`: which type was expected, and why this value is not sent."""
-    text = validation_text(error, bound.names) if isinstance(error, ValidationError) else str(error)
+    text = validation_text(error, bound.names) if isinstance(error, ValidationError) else _QUOTED.sub("", str(error))
     return TypeError(shorten(f"expected {bound.label}: {text}", bound.limits.error_text))
 
 

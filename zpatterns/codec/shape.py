@@ -163,8 +163,8 @@ def _look_items(node: Schema, shape: Shape) -> None:
     if items is None:
         _anything(shape)
         return
-    each: Collection[Any] = items if is_sequence(items) else [items]
-    for item in each:
+    listed: Collection[Any] = items if is_sequence(items) else [items]
+    for item in listed:
         if item["type"] not in _REFUSES_INT and not (item["type"] == "model" and not item.get("root_model")):
             shape.ext_blind = False
 
@@ -204,20 +204,8 @@ def _look_instance(node: Schema, shape: Shape) -> None:
         shape.foreign.add(cls)
 
 
-def _look_class(node: Schema, shape: Shape) -> None:
-    shape.names.add(node["cls"].__name__)
-
-
 def _look_choices(node: Schema, shape: Shape) -> None:
     shape.names |= {str(getattr(tag, "value", tag)) for tag in node["choices"]} | {str(tag) for tag in node["choices"]}
-
-
-def _look_bytes(node: Schema, shape: Shape) -> None:
-    shape.binary = True
-
-
-def _look_json(node: Schema, shape: Shape) -> None:
-    shape.rebuilds = True
 
 
 SIMPLE = (str, int, float, bool, type(None))
@@ -233,11 +221,11 @@ _LOOKS: dict[str, Callable[[Schema, Shape], None]] = {
     "typed-dict": _look_fields,
     "dataclass-args": _look_fields,
     "is-instance": _look_instance,
-    "model": _look_class,
-    "dataclass": _look_class,
+    "model": lambda node, shape: shape.names.add(node["cls"].__name__),
+    "dataclass": lambda node, shape: shape.names.add(node["cls"].__name__),
     "tagged-union": _look_choices,
-    "bytes": _look_bytes,
-    "json": _look_json,
+    "bytes": lambda _, shape: setattr(shape, "binary", True),
+    "json": lambda _, shape: setattr(shape, "rebuilds", True),
 }
 
 

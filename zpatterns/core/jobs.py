@@ -111,6 +111,8 @@ class ReplierStatistics:
     stopped: int = 0
     """Handlers told to stop."""
     overloaded: int = 0
+    refused: int = 0
+    """Turned away before dispatch: the server stops, or another incarnation was meant."""
     unknown_method: int = 0
     duplicates: int = 0
     """Requests that were here already: not run again."""

@@ -26,6 +26,8 @@ from .timers import Timers
 
 PLAIN_REFUSED = b"zpatterns: this server takes typed requests only; it has no handler for plain bodies"
 _RETRY_BLOCKED = 0.005
+_CREDIT_MAX = 2**20
+"""Far above what readers grant: credit that is cut off is never granted again, and the stream would stand still."""
 _SILENT = 10
 """Heartbeat intervals without a sign of life after which the reader of a stream is gone."""
 
@@ -136,7 +138,7 @@ class Replier:
             if job is not None and job.header is not None and job.header.flags & w.STREAM:
                 job.heard_at = now
                 if command.parts and not job.stopped:
-                    parts = min(command.parts, max(0, 2 * self._limits.credit - job.credit))
+                    parts = min(command.parts, _CREDIT_MAX - job.credit)
                     job.credit += parts
                     self.events.append(Credited(job, parts))
         else:
@@ -158,6 +160,7 @@ class Replier:
             return
         expected = header.extra.get("incarnation", self.incarnation)
         if expected != self.incarnation:
+            self.statistics.refused += 1
             self._refuse(job, Status.FAILED_PRECONDITION, "the request was meant for another incarnation of this server")
             return
         job.expires_at = now + header.budget / 1000
@@ -167,6 +170,7 @@ class Replier:
         if (rule.dedupe or header.flags & w.DEDUPE) and not rule.stream and not self._remember(job, now):
             return
         if self.stopping:
+            self.statistics.refused += 1
             self._refuse(job, Status.UNAVAILABLE, "the server is stopping")
             return
         lane = rule.lane
@@ -176,7 +180,7 @@ class Replier:
             self._refuse(job, Status.RESOURCE_EXHAUSTED, text)
             return
         if rule.stream:
-            job.credit = min(header.extra.get("credit", 1), 2 * self._limits.credit)
+            job.credit = min(header.extra.get("credit", 1), _CREDIT_MAX)
             job.heard_at = now
         self._queue(job, rule)
 
@@ -333,18 +337,15 @@ class Replier:
                 replies = self._replies[job.routing_id] = []
             replies.append((job.id, header, payload))
         else:
+            if job.sequence and job.routing_id in self._replies:
+                self._batch(job.routing_id, self._replies.pop(job.routing_id))  # no part overtakes another
             self._out((job.routing_id, *job.path, header, payload, *buffers))
 
     def flush(self, now: float) -> None:
         """Write what this tick answered: one message per peer where the peer reads batches."""
         if self._replies:
             for routing_id, replies in self._replies.items():
-                if len(replies) == 1:
-                    one = replies[0]
-                    self._out((routing_id, one[0], b"", one[1], one[2]))
-                else:
-                    for _, frames in compose.batches(replies):
-                        self._out((routing_id, *frames))
+                self._batch(routing_id, replies)
             self._replies.clear()
         if self._started:
             for job in self._started:
@@ -352,6 +353,14 @@ class Replier:
                     self._time(job)
             self._started.clear()
         del now
+
+    def _batch(self, routing_id: bytes, replies: list[tuple[bytes, bytes, bytes]]) -> None:
+        if len(replies) == 1:
+            one = replies[0]
+            self._out((routing_id, one[0], b"", one[1], one[2]))
+        else:
+            for _, frames in compose.batches(replies):
+                self._out((routing_id, *frames))
 
     def _time(self, job: Job) -> None:
         header = job.header
@@ -424,6 +433,7 @@ class Replier:
         for queue in self._queues[:ALWAYS]:
             for job in queue:
                 if not job.done:
+                    self.statistics.refused += 1
                     if job.header is None:
                         self._out((job.routing_id, *job.path, PLAIN_REFUSED))
                     else:
@@ -436,5 +446,8 @@ class Replier:
         for job in [job for job in self._jobs.values() if job.running]:
             if job.stopped is None:
                 self._stop(job, Why.STOPPING)
+                self.statistics.failed += 1
                 self._send_error(job, Status.UNAVAILABLE, "the server stopped before the handler was done", {}, 0)
+            else:
+                self.statistics.discarded += 1
             self._close(job)

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Any
 
-import zmq
-
 from ..errors import ConfigurationError
-from . import sockets
 from .pump import Pump
 
 _TICK = 1.0
@@ -30,7 +28,7 @@ class AsyncLoop:
         self.machine = pump.machine
         self._deliver = deliver
         self.loop = asyncio.get_running_loop()
-        self._readers: dict[int, int] = {}
+        self._readers: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._flushing = False
@@ -49,14 +47,17 @@ class AsyncLoop:
 
     def _watch(self) -> None:
         for index, port in enumerate(self.pump.ports):
-            self._add(port.socket, self._ready, index)
-            if port.monitor is not None:
-                self._add(port.monitor.socket, self._links, index)
+            socket, monitor = port.descriptors()
+            if socket is None:
+                port.notify = partial(self.loop.call_soon_threadsafe, self._ready, index)
+            else:
+                self._add(socket, self._ready, index)
+            if monitor is not None:
+                self._add(monitor, self._links, index)
 
-    def _add(self, socket: zmq.Socket[bytes], callback: Callable[[int], None], index: int) -> None:
-        descriptor = sockets.descriptor(socket)
+    def _add(self, descriptor: int, callback: Callable[[int], None], index: int) -> None:
         self.loop.add_reader(descriptor, callback, index)
-        self._readers[descriptor] = index
+        self._readers.append(descriptor)
 
     def soon(self, flush: Callable[[], None]) -> None:
         """Flush at the end of this tick, once: what several tasks start in one tick travels together."""
@@ -77,7 +78,7 @@ class AsyncLoop:
         if self.machine.events:
             self._deliver_all()
         for index, port in enumerate(pump.ports):
-            if sockets.readable(port.socket):
+            if port.readable():
                 self.loop.call_soon(self._ready, index)
         self._arm()
 
@@ -86,7 +87,6 @@ class AsyncLoop:
         if self._closed:
             return
         pump = self.pump
-        socket = pump.ports[index].socket
         if pump.full:
             pump.writable(index)
         pump.drain(index)
@@ -94,7 +94,7 @@ class AsyncLoop:
         if pump.flush():
             if self.machine.events:
                 self._deliver_all()
-            if sockets.readable(socket):
+            if pump.ports[index].readable():
                 self.loop.call_soon(self._ready, index)
         self._arm()
 
@@ -159,7 +159,7 @@ class AsyncLoop:
             return
         for index in range(len(self.pump.ports)):
             self._links(index)
-            if sockets.readable(self.pump.ports[index].socket):
+            if self.pump.ports[index].readable():
                 self._ready(index)
         self._ticker = self.loop.call_later(_TICK, self._tick)
 

@@ -17,7 +17,6 @@ from time import monotonic
 from typing import Any
 
 from ..core.machine import Machine
-from . import sockets
 from .pump import Pump
 
 _LONGEST = 60.0
@@ -47,9 +46,13 @@ class Loop:
             self._poll.unregister(descriptor)
         self._watched = {self._wake_in: (self._woken, 0)}
         for index, port in enumerate(self.pump.ports):
-            self._watched[sockets.descriptor(port.socket)] = (self._ready, index)
-            if port.monitor is not None:
-                self._watched[sockets.descriptor(port.monitor.socket)] = (self.pump.links, index)
+            socket, monitor = port.descriptors()
+            if socket is None:
+                port.notify = self.wake
+            else:
+                self._watched[socket] = (self._ready, index)
+            if monitor is not None:
+                self._watched[monitor] = (self.pump.links, index)
         for descriptor in self._watched:
             self._poll.register(descriptor, select.POLLIN)
         for index in range(len(self.pump.ports)):
@@ -98,7 +101,7 @@ class Loop:
         pump = self.pump
         wait = _LONGEST
         for index, port in enumerate(pump.ports):
-            if sockets.readable(port.socket):
+            if port.readable():
                 self._ready(index)
                 wait = 0.0
         at = pump.wakes_at

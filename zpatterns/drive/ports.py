@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import zmq
@@ -26,6 +27,8 @@ def check_transport(endpoint: Endpoint) -> None:
 
 class Dealer:
     """One endpoint of a client. IMMEDIATE: what it takes goes to a server that is connected now, or is refused."""
+
+    notify: Callable[[], None] | None = None
 
     def __init__(
         self, context: zmq.Context[Any], endpoint: Endpoint, options: SocketOptions, limits: Limits
@@ -58,6 +61,19 @@ class Dealer:
         """None when it was taken."""
         return sockets.send(self.socket, frames)
 
+    def readable(self) -> bool:
+        """Whether a message is there."""
+        return sockets.readable(self.socket)
+
+    def writable(self) -> bool:
+        """Whether a message would be taken."""
+        return sockets.writable(self.socket)
+
+    def descriptors(self) -> tuple[int | None, int | None]:
+        """Of the socket and of its monitor."""
+        watched = self.monitor.socket if self.monitor is not None else None
+        return sockets.descriptor(self.socket), sockets.descriptor(watched) if watched is not None else None
+
     def links(self) -> list[Link]:
         """What happened to the connection since the last time."""
         pending, self._pending = self._pending, []
@@ -78,7 +94,7 @@ class Dealer:
 class Router:
     """The endpoint of a server. MANDATORY and never blocking: a peer that is gone or full is told of, not waited for."""
 
-    monitor = None
+    notify: Callable[[], None] | None = None
 
     def __init__(
         self, context: zmq.Context[Any], endpoint: Endpoint, options: SocketOptions, limits: Limits
@@ -113,6 +129,18 @@ class Router:
     def send(self, frames: Frames) -> Sent | None:
         """None when it was taken."""
         return sockets.send(self.socket, frames)
+
+    def readable(self) -> bool:
+        """Whether a message is there."""
+        return sockets.readable(self.socket)
+
+    def writable(self) -> bool:
+        """Of a ROUTER this says nothing about any one peer."""
+        return True
+
+    def descriptors(self) -> tuple[int | None, int | None]:
+        """Of the socket; it has no monitor."""
+        return sockets.descriptor(self.socket), None
 
     def links(self) -> list[Link]:
         """A ROUTER has many connections; none of them is the link."""

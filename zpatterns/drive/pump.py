@@ -6,27 +6,34 @@ when the machine's time has come.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Protocol
 
-import zmq
-
 from ..core.machine import Frames, Link, Machine, Sent
 from ..policy import Limits
-from . import sockets
-from .monitor import Monitor
 
 _REFUSED_PAUSE = 1.0
 
 
 class PortSocket(Protocol):
-    """What the pump needs of a Dealer or a Router."""
+    """What a driver needs of a port: a Dealer, a Router, or one that is only memory."""
 
-    socket: zmq.Socket[bytes]
+    notify: Callable[[], None] | None
+    """Called when a message has come in, by ports that have no descriptor."""
 
-    @property
-    def monitor(self) -> Monitor | None: ...
+    def descriptors(self) -> tuple[int | None, int | None]:
+        """The edge-triggered descriptors of the socket and of its monitor."""
+        ...
+
+    def readable(self) -> bool:
+        """Whether a message is there; asking re-arms the edge."""
+        ...
+
+    def writable(self) -> bool:
+        """Whether a message would be taken."""
+        ...
+
     def receive(self) -> Frames | None: ...
     def send(self, frames: Frames) -> Sent | None: ...
     def links(self) -> list[Link]: ...
@@ -60,7 +67,7 @@ class Pump:
                 machine.receive(port, frames, now)
             else:
                 self.oversized += 1
-            if not machine.expects or not sockets.readable(source.socket):
+            if not machine.expects or not source.readable():
                 break
 
     def links(self, port: int) -> None:
@@ -78,7 +85,7 @@ class Pump:
 
     def writable(self, port: int) -> None:
         """A full port may take messages again."""
-        if sockets.writable(self.ports[port].socket):
+        if self.ports[port].writable():
             self.full.discard(port)
             self.machine.link(port, Link.WRITABLE, monotonic())
 

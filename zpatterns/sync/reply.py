@@ -20,6 +20,7 @@ from .._shell.work import HandlerWork
 from ..core.jobs import ReplierStatistics
 from ..core.replier import Replier
 from ..drive import sockets
+from ..drive.memory import MemoryRouter
 from ..drive.ports import Router
 from ..drive.pump import Pump
 from ..drive.replying import BlockingReplier
@@ -68,6 +69,7 @@ class ReplyServer(Handlers):
         self._heartbeat = heartbeat or Heartbeat()
         self._options = options or SocketOptions()
         self._context = context
+        self._port: Router | MemoryRouter | None = None
         self._fork = ForkGuard("ReplyServer")
         self._replier: BlockingReplier | None = None
         self._address: str | None = None
@@ -143,7 +145,9 @@ class ReplyServer(Handlers):
             limits=self._limits,
             heartbeat=self._heartbeat,
         )
-        router = Router(self._context or sockets.default_context(), self._checked, self._options, self._limits)
+        router = self._port
+        if router is None:
+            router = Router(self._context or sockets.default_context(), self._checked, self._options, self._limits)
         self._address = router.address
         work = HandlerWork(handlers, self._exceptions, self._limits)
         self._replier = BlockingReplier(

@@ -18,6 +18,7 @@ from .._shell.opening import connection_listener, requester_pump
 from ..codec import Codec
 from ..contract import Method, StreamMethod
 from ..core.calls import Call, Part, RequesterStatistics
+from ..drive.pump import PortSocket
 from ..drive.requesting import BlockingRequester
 from ..endpoint import Insecure
 from ..errors import Closed
@@ -59,6 +60,7 @@ class RequestClient:
         security: Insecure | None = None,
         on_connection: Callable[[str, bool], None] | None = None,
         context: zmq.Context[Any] | None = None,
+        _ports: Sequence[PortSocket] | None = None,
     ) -> None:
         retry, limits = retry or Retry(), limits or Limits()
         options = options or SocketOptions()
@@ -71,6 +73,7 @@ class RequestClient:
             options=options,
             security=security,
             context=context,
+            ports=_ports,
         )
         self._endpoints = [endpoint] if isinstance(endpoint, str) else list(endpoint)
         self._fork = ForkGuard("RequestClient")

@@ -7,42 +7,60 @@ value: a header costs a dictionary look-up on the hot path.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgpack
 
+from ..codec.bounds import refuse_ext, unpack
 from ..errors import DecodeError
+from ..policy import Limits
 
-Buffer = bytes | memoryview
+Buffer: TypeAlias = bytes | memoryview
 
-MAGIC = b"\xc1zp"
+MAGIC: bytes = b"\xc1zp"
 """0xC1 is never valid UTF-8 and never used by msgpack, so no plain body starts so by accident."""
-VERSION = 1
-PREFIX = MAGIC + bytes([VERSION])
+VERSION: int = 1
+PREFIX: bytes = MAGIC + bytes([VERSION])
 
 REQUEST, PARTIAL, FINAL, ERROR, CANCEL, CREDIT, BATCH = 1, 2, 3, 4, 5, 6, 7
 
-STREAM = 1
+STREAM: int = 1
 """The request wants a stream: any number of PARTIAL, then FINAL."""
-DEDUPE = 2
+DEDUPE: int = 2
 """The server remembers the reply by request id, so that the request may be sent again."""
-NOT_TAKEN = 4
+NOT_TAKEN: int = 4
 """An ERROR from before dispatch: no handler has seen the request."""
-BATCHES = 8
-"""The sender reads the batch form."""
-IDEMPOTENT = 16
+BATCHES: int = 8
+"""The sender reads the batch form, on this connection."""
+IDEMPOTENT: int = 16
 """The request may run more than once (a broker may give it to another worker)."""
 
-EMPTY_BODY = b"\xc0"
+EMPTY_BODY: bytes = b"\xc0"
 """msgpack nil: the payload of a request without a body."""
 
-_FLAGS = 31
+ID_BYTES: int = 16
+HEADER_MAX: int = 65_536
+"""Bytes of a header: decoding one costs no more than a few megabytes, whatever is in it."""
+ERROR_MAX: int = 65_536
+"""Bytes of the payload of an ERROR, for the same reason."""
+BATCH_MAX: int = 262_144
+"""Bytes of the payload of a BATCH, for the same reason."""
+BATCH_COUNT_MAX: int = 1024
+CREDIT_MAX: int = 65_536
+"""Parts of a stream that may be under way before the reader has taken them."""
+ENTRIES_MAX: int = 64
+"""Entries of a request's extra map, and of its headers."""
+
+_NUMBER_MAX = 2**53 - 1  # the integers every language has
+_FLAGS_MAX = 31
+_STATUS_MAX = 16
 _CACHED_HEADER = 256
-_BUDGET_MAX = 2**53
-_NO_MAP: Mapping[str, Any] = {}
+_CACHED_HEADERS = 4096
+_LIMITS = Limits()
+_class: Callable[[Any], Any] = type  # does not narrow Any to a container of unknowns
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +122,18 @@ class Batch:
     count: int
 
 
-Command = Request | Partial | Final | Error | Cancel | Credit | Batch
+Command: TypeAlias = Request | Partial | Final | Error | Cancel | Credit | Batch
+
+# -- encoding -----------------------------------------------------------------------------------------------------------
 
 
-def _header(fields: Sequence[Any]) -> bytes:
+def _header(*fields: Any) -> bytes:
     return PREFIX + msgpack.packb(fields)
 
 
 @lru_cache(4096)
 def _request(method: str, budget: int, attempt: int, codec: int, flags: int) -> bytes:
-    return _header([REQUEST, method, budget, attempt, codec, flags])
+    return _header(REQUEST, method, budget, attempt, codec, flags)
 
 
 def request(
@@ -121,66 +141,62 @@ def request(
 ) -> bytes:
     """The header of a request; ``extra`` holds ``headers``, ``credit``, ``deadline`` and ``incarnation``."""
     if extra:
-        return _header([REQUEST, method, budget, attempt, codec, flags, dict(extra)])
+        return _header(REQUEST, method, budget, attempt, codec, flags, dict(extra))
     return _request(method, budget, attempt, codec, flags)
 
 
 @lru_cache(4096)
 def partial(sequence: int, codec: int, flags: int = 0) -> bytes:
     """The header of one part of a stream."""
-    return _header([PARTIAL, sequence, codec, flags])
+    return _header(PARTIAL, sequence, codec, flags)
 
 
 @lru_cache(1024)
 def final(parts: int, codec: int, flags: int, incarnation: bytes) -> bytes:
     """The header of a reply, or of the end of a stream."""
-    return _header([FINAL, parts, codec, flags, incarnation])
+    return _header(FINAL, parts, codec, flags, incarnation)
 
 
 @lru_cache(256)
 def error(status: int, flags: int, incarnation: bytes) -> bytes:
     """The header of an error."""
-    return _header([ERROR, status, flags, incarnation])
+    return _header(ERROR, status, flags, incarnation)
 
 
-CANCEL_HEADER = _header([CANCEL])
+CANCEL_HEADER: bytes = _header(CANCEL)
 
 
 @lru_cache(256)
 def credit(parts: int) -> bytes:
     """The header that grants ``parts`` more parts of a stream."""
-    return _header([CREDIT, parts])
+    return _header(CREDIT, parts)
 
 
-@lru_cache(4096)
+@lru_cache(BATCH_COUNT_MAX)
 def batch(count: int) -> bytes:
     """The header of a batch of ``count`` messages."""
-    return _header([BATCH, count])
+    return _header(BATCH, count)
 
 
 def encode_error(message: str, details: Mapping[str, Any], limit: int) -> bytes:
     """The payload of an ERROR, at most ``limit`` bytes: text is cut, details that do not fit are left out."""
+    limit = min(limit, ERROR_MAX)
     text = message.encode(errors="replace")
-    try:
-        payload: bytes = msgpack.packb([text.decode(), dict(details)])
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        return encode_error(f"{message} (the details could not be sent)", {}, limit)
-    if len(payload) <= limit:
-        return payload
     if details:
-        return encode_error(f"{message} (the details were over {limit} bytes)", {}, limit)
-    return msgpack.packb([text[: max(0, limit - 16)].decode(errors="ignore"), {}])
+        try:
+            payload = _error_payload(text, dict(details))
+            if len(payload) <= limit:
+                _read_error(payload)
+                return payload
+            why = f"were over {limit} bytes"
+        except Exception:  # noqa: BLE001  what a handler puts in there must not cost the caller the error itself
+            why = "could not be sent"
+        return encode_error(f"{message} (the details {why})", {}, limit)
+    return _error_payload(text[: max(0, limit - 8)], {})  # 8: as much as the rest can take
 
 
-def decode_error(payload: Buffer) -> tuple[str, dict[str, Any]]:
-    """Message and details of an ERROR; a payload that is neither is reported as such, never raised."""
-    try:
-        message, details = msgpack.unpackb(payload, ext_hook=_refuse_ext, max_map_len=1024, max_array_len=1024)
-    except Exception:  # noqa: BLE001  whatever a hostile payload does to the decoder, the status still counts
-        return "(the error text did not decode)", {}
-    if not isinstance(message, str) or not isinstance(details, dict):
-        return "(the error text did not decode)", {}
-    return message, details
+def _error_payload(text: bytes, details: dict[str, Any]) -> bytes:
+    return msgpack.packb((text.decode(errors="ignore"), details))
 
 
 def encode_batch(items: Sequence[bytes]) -> bytes:
@@ -188,16 +204,44 @@ def encode_batch(items: Sequence[bytes]) -> bytes:
     return msgpack.packb(items)
 
 
+# -- decoding -----------------------------------------------------------------------------------------------------------
+
+
+def decode_error(payload: Buffer) -> tuple[str, dict[str, Any]]:
+    """Message and details of an ERROR; a payload that is neither is reported as such, never raised."""
+    try:
+        return _read_error(payload)
+    except Exception:  # noqa: BLE001  whatever a hostile payload does to the decoder, the status still counts
+        return "(the error text did not decode)", {}
+
+
+def _read_error(payload: Buffer) -> tuple[str, dict[str, Any]]:
+    if len(payload) > ERROR_MAX:
+        raise ValueError("too long")
+    message, details = unpack(payload, _LIMITS, finite=False, ext=refuse_ext, any_key=False)
+    if _class(message) is not str or _class(details) is not dict or {*map(type, details)} - {str}:
+        raise ValueError("not [text, map]")
+    return message, details
+
+
 def decode_batch(command: Command, payload: Buffer) -> list[bytes]:
     """The flat list of a BATCH; raises DecodeError unless it is whole and of bytes only."""
     if type(command) is not Batch:
         raise DecodeError("only a batch has no request id before the delimiter", frames=[payload])
+    fields = 3 * command.count
     try:
-        items: list[bytes] = msgpack.unpackb(payload, ext_hook=_refuse_ext, max_array_len=3 * command.count)
+        if len(payload) > BATCH_MAX:
+            raise ValueError("too long")
+        items: list[bytes] = msgpack.unpackb(payload, ext_hook=refuse_ext, max_array_len=fields, max_map_len=0)
     except Exception as cause:
-        raise DecodeError("a batch that is not a msgpack array", frames=[payload]) from cause
-    if type(items) is not list or len(items) != 3 * command.count or {*map(type, items)} != {bytes}:
-        raise DecodeError("a batch must be an array of id, header and payload bytes", frames=[payload])
+        raise DecodeError(f"a batch that is not a msgpack array of {fields}", frames=[payload]) from cause
+    if (
+        _class(items) is not list
+        or len(items) != fields
+        or {*map(type, items)} != {bytes}
+        or {*map(len, items[::3])} != {ID_BYTES}
+    ):
+        raise DecodeError(f"a batch is an array of id ({ID_BYTES} bytes), header and payload", frames=[payload])
     return items
 
 
@@ -212,12 +256,12 @@ _parsed: dict[bytes, Command] = {}
 def parse(header: Buffer) -> Command:
     """The command in a header frame; raises DecodeError for anything else."""
     if type(header) is not bytes:
-        header = bytes(header)
+        header = bytes(header[: HEADER_MAX + 1])
     command = _parsed.get(header)
     if command is None:
         command = _parse(header)
         if len(header) <= _CACHED_HEADER:
-            if len(_parsed) >= 4096:  # a peer that sends ever new headers must not grow this
+            if len(_parsed) >= _CACHED_HEADERS:  # a peer that sends ever new headers must not grow this
                 _parsed.clear()
             _parsed[header] = command
     return command
@@ -231,60 +275,85 @@ def _parse(header: bytes) -> Command:
             f"header version {header[3] if len(header) > 3 else 'missing'}; this release speaks version {VERSION}",
             frames=[header],
         )
+    if len(header) > HEADER_MAX:
+        raise DecodeError(f"a header of more than {HEADER_MAX} bytes", frames=[header])
     try:
-        fields = msgpack.unpackb(header[4:], ext_hook=_refuse_ext, max_array_len=64, max_map_len=64)
+        fields = unpack(header[4:], _LIMITS, finite=False, ext=refuse_ext, any_key=False)
     except Exception as cause:
         raise DecodeError("a header that is not msgpack", frames=[header]) from cause
-    if isinstance(fields, list) and fields and type(fields[0]) is int:
-        command = _command(fields)
-        if command is not None:
-            return command
+    if _class(fields) is list and fields and _class(fields[0]) is int and fields[0] in _KINDS:
+        make, rules = _KINDS[fields.pop(0)]
+        if make is Request and len(fields) == len(rules) - 1:
+            fields.append({})
+        if len(fields) == len(rules) and all(rule(field) for rule, field in zip(rules, fields, strict=True)):
+            if make is Request:  # what a later version has put in there is neither kept nor cached
+                fields[-1] = {key: value for key, value in fields[-1].items() if key in _EXTRA}
+            return make(*fields)
     raise DecodeError("a header with a wrong shape", frames=[header])
 
 
-def _command(fields: list[Any]) -> Command | None:
-    """One rule per kind: number and type of the fields. Anything else is None."""
-    kinds = [type(field) for field in fields[1:]]
-    small = all(type(field) is not int or 0 <= field < _BUDGET_MAX for field in fields)
-    flags_ok = True
-    command: Command | None = None
-    match fields[0], kinds:
-        case 1, [str_, int_, int__, int___, int____, *rest] if (
-            str_ is str and {int_, int__, int___, int____} == {int} and rest in ([], [dict])
-        ):
-            extra = fields[6] if rest else _NO_MAP
-            flags_ok = fields[5] <= _FLAGS and _extra_fits(extra)
-            command = Request(*fields[1:6], extra)
-        case 2, [int_, int__, int___] if {int_, int__, int___} == {int}:
-            flags_ok = fields[3] <= _FLAGS
-            command = Partial(*fields[1:])
-        case 3, [int_, int__, int___, bytes_] if {int_, int__, int___} == {int} and bytes_ is bytes:
-            flags_ok = fields[3] <= _FLAGS
-            command = Final(*fields[1:])
-        case 4, [int_, int__, bytes_] if {int_, int__} == {int} and bytes_ is bytes:
-            flags_ok = fields[2] <= _FLAGS and 1 <= fields[1] <= 16
-            command = Error(*fields[1:])
-        case 5, []:
-            command = Cancel()
-        case 6, [int_] if int_ is int:
-            command = Credit(fields[1])
-        case 7, [int_] if int_ is int:
-            command = Batch(fields[1])
-        case _:
-            pass
-    return command if small and flags_ok else None
+# -- what each field of a header may be -----------------------------------------------------------------------------------
 
 
-def _extra_fits(extra: dict[Any, Any]) -> bool:
-    """Known keys have known types; unknown keys are left for later versions."""
-    rules = {"credit": int, "deadline": int, "incarnation": bytes, "headers": dict}
-    for key, value in extra.items():
-        if type(key) is not str or (key in rules and type(value) is not rules[key]):
-            return False
-    headers = extra.get("headers", {})
-    numbers = (extra.get("credit", 0), extra.get("deadline", 0))
-    return all(type(k) is str and type(v) is str for k, v in headers.items()) and min(numbers) >= 0
+def _number(field: Any) -> bool:
+    return _class(field) is int and 0 <= field <= _NUMBER_MAX
 
 
-def _refuse_ext(code: int, _data: bytes) -> Any:
-    raise ValueError(f"ext type {code}")
+def _flags(field: Any) -> bool:
+    return _class(field) is int and 0 <= field <= _FLAGS_MAX
+
+
+def _status(field: Any) -> bool:
+    return _class(field) is int and 1 <= field <= _STATUS_MAX
+
+
+def _count(field: Any) -> bool:
+    return _class(field) is int and 1 <= field <= BATCH_COUNT_MAX
+
+
+def _parts(field: Any) -> bool:
+    return _class(field) is int and 0 <= field <= CREDIT_MAX
+
+
+def _text(field: Any) -> bool:
+    return _class(field) is str
+
+
+def _incarnation(field: Any) -> bool:
+    return _class(field) is bytes and 1 <= len(field) <= 32
+
+
+def _headers(field: Any) -> bool:
+    return (
+        _class(field) is dict
+        and len(field) <= ENTRIES_MAX
+        and all(_text(name) and _text(value) for name, value in field.items())
+    )
+
+
+def _extra(field: Any) -> bool:
+    """Known keys have their type; others belong to later versions."""
+    return (
+        _class(field) is dict
+        and len(field) <= ENTRIES_MAX
+        and all(_text(key) and _EXTRA.get(key, _anything)(value) for key, value in field.items())
+    )
+
+
+def _anything(field: Any) -> bool:
+    return True
+
+
+Rule: TypeAlias = Callable[[Any], bool]
+
+_EXTRA: dict[str, Rule] = {"credit": _parts, "deadline": _number, "incarnation": _incarnation, "headers": _headers}
+_KINDS: dict[int, tuple[Callable[..., Command], tuple[Rule, ...]]] = {
+    REQUEST: (Request, (_text, _number, _number, _number, _flags, _extra)),
+    PARTIAL: (Partial, (_number, _number, _flags)),
+    FINAL: (Final, (_number, _number, _flags, _incarnation)),
+    ERROR: (Error, (_status, _flags, _incarnation)),
+    CANCEL: (Cancel, ()),
+    CREDIT: (Credit, (_parts,)),
+    BATCH: (Batch, (_count,)),
+}
+"""Kind -> its command, and a rule for each field, in the order of the wire."""
