@@ -1,5 +1,6 @@
 """Typed, safe, never-hanging ZeroMQ: the blocking world. ``zpatterns.asyncio`` has the same names for asyncio."""
 
+from ._shell.context import RequestContext
 from .contract import Method, StreamMethod
 from .endpoint import Insecure
 from .errors import (
@@ -26,7 +27,6 @@ from .errors import (
     ZPatternsError,
 )
 from .policy import Heartbeat, Limits, Retry, SocketOptions
-from ._shell.context import RequestContext
 from .sync.reply import ReplyServer
 from .sync.request import RequestClient, Stream
 

@@ -113,9 +113,7 @@ class ReplyError(ZPatternsError):
         return _rebuild_reply_error, (type(self), self.status, self.message, self.details)
 
 
-def _rebuild_reply_error(
-    cls: type[ReplyError], status: Status, message: str, details: dict[str, Any]
-) -> ReplyError:
+def _rebuild_reply_error(cls: type[ReplyError], status: Status, message: str, details: dict[str, Any]) -> ReplyError:
     return cls(status, message, details=details)
 
 

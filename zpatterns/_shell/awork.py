@@ -49,5 +49,5 @@ class AsyncHandlerWork(HandlerWork):
                     yield encoded(handler.reply, value, self.limits)
             finally:
                 await values.aclose()
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001  sys.exit() in a handler must not end the server
             yield failure_of(error, handler, self.mapping)

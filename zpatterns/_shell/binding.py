@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
-from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -61,7 +60,9 @@ def bind(
     if contract is not None:
         name, codec_name = contract.name, contract.codec
         declared_reply = contract.reply if isinstance(contract, Method) else contract.part
-        _agree(label, contract.name, "takes", request_type, contract.request, known=takes_body or contract.request is None)
+        _agree(
+            label, contract.name, "takes", request_type, contract.request, known=takes_body or contract.request is None
+        )
         _agree(label, contract.name, "returns", reply_type, declared_reply, known="return" in hints)
         request_type, reply_type = contract.request, declared_reply
         if request_type is not None and not takes_body:
@@ -118,14 +119,18 @@ def _parameters(function: Callable[..., Any], hints: dict[str, Any], label: str)
         raise ConfigurationError(f"{label} has no readable signature: {error}") from error
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters):
-        raise ConfigurationError(f"{label} has keyword-only parameters without a default; a handler is called by position")
+        raise ConfigurationError(
+            f"{label} has keyword-only parameters without a default; a handler is called by position"
+        )
     last = positional[-1] if positional else None
     takes_context = last is not None and (hints.get(last.name) is RequestContext or last.name == "ctx")
     bodies = positional[:-1] if takes_context else positional
     required = [p for p in bodies[1:] if p.default is p.empty]
     if required:
         names = ", ".join(p.name for p in required)
-        raise ConfigurationError(f"{label} asks for more than a request and a context: {names}. Put them into the request")
+        raise ConfigurationError(
+            f"{label} asks for more than a request and a context: {names}. Put them into the request"
+        )
     if not bodies or (bodies[0].default is not bodies[0].empty and bodies[0].name not in hints):
         return False, takes_context, None
     return True, takes_context, hints.get(bodies[0].name, Any)

@@ -100,9 +100,7 @@ class Maker:
             call.extra = _checked_headers(headers)
         return call, codec
 
-    def plain(
-        self, body: bytes | Sequence[bytes], timeout: float | None, envelope: str, *, idempotent: bool
-    ) -> Call:
+    def plain(self, body: bytes | Sequence[bytes], timeout: float | None, envelope: str, *, idempotent: bool) -> Call:
         """A request in bare frames, for a peer that is not one of ours."""
         frames: Sequence[Frame] = [body] if isinstance(body, bytes | bytearray | memoryview) else list(body)
         if envelope not in _ENVELOPES:

@@ -19,7 +19,6 @@ from ..errors import ConfigurationError
 from ..policy import Heartbeat, Limits, Retry, SocketOptions
 from .guards import checked_endpoint
 
-
 log = logging.getLogger("zpatterns")
 
 

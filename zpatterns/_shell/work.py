@@ -42,7 +42,7 @@ class HandlerWork:
             if handler.name is None:
                 return plain_frames(value)
             return encoded(handler.reply, value, self.limits)
-        except (Exception, SystemExit) as error:  # a handler that calls sys.exit() must not end the server's thread
+        except (Exception, SystemExit) as error:  # noqa: BLE001  sys.exit() in a handler must not end the server
             return failure_of(error, handler, self.mapping)
 
     def parts(self, job: Job) -> Iterator[Answer | Failure]:
@@ -57,5 +57,5 @@ class HandlerWork:
                 close = getattr(values, "close", None)
                 if close is not None:
                     close()
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001  sys.exit() in a handler must not end the server
             yield failure_of(error, handler, self.mapping)

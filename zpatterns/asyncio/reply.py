@@ -14,10 +14,10 @@ from typing import Any, Self
 
 import zmq
 
+from .._shell.awork import AsyncHandlerWork
 from .._shell.guards import ForkGuard, checked_endpoint
 from .._shell.handlers import Handlers
 from .._shell.operations import check_served, operations
-from .._shell.awork import AsyncHandlerWork
 from ..core.jobs import ReplierStatistics
 from ..core.replier import Replier
 from ..drive import sockets
@@ -105,8 +105,8 @@ class ReplyServer(Handlers):
             await self._stopped.wait()
             await self._shut()
         finally:
-            for number in installed:
-                loop.remove_signal_handler(number)
+            for installed_number in installed:
+                loop.remove_signal_handler(installed_number)
             self._close_now()
 
     def stop(self, *, grace: float | None = None) -> None:

@@ -31,7 +31,6 @@ Rep = TypeVar("Rep")
 T_co = TypeVar("T_co", covariant=True)
 
 
-
 class RequestClient:
     """``zpatterns.RequestClient`` for asyncio: same arguments, same rules, same errors.
 

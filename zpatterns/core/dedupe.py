@@ -6,8 +6,8 @@ window refuses new requests instead of forgetting old ones: forgetting would be 
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 
 from .machine import Frames
 
@@ -30,7 +30,8 @@ class Window:
         self._size = size
         self._keep = keep
         self._entries: dict[bytes, Remembered] = {}
-        self._order: deque[tuple[float, bytes]] = deque()
+        self._order: list[tuple[float, bytes]] = []
+        """A heap by the time to forget; ids that were released stay in it for a while."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -41,13 +42,18 @@ class Window:
 
     def enter(self, request_id: bytes, expires_at: float, now: float) -> bool:
         """Remember a new request; False when the window is full."""
-        if len(self._entries) >= self._size:
-            self._forget(now)
-            if len(self._entries) >= self._size:
-                return False
-        forget_at = expires_at + self._keep
-        self._entries[request_id] = Remembered(forget_at)
-        self._order.append((forget_at, request_id))
+        entries, order = self._entries, self._order
+        while order and order[0][0] <= now:
+            due = heappop(order)[1]
+            if due in entries and entries[due].forget_at <= now:  # not released and entered again since
+                del entries[due]
+        if len(entries) >= self._size:
+            return False
+        if len(order) >= 2 * self._size:  # mostly released ones
+            order[:] = [(entry.forget_at, each) for each, entry in entries.items()]
+            heapify(order)
+        entry = entries[request_id] = Remembered(expires_at + self._keep)
+        heappush(order, (entry.forget_at, request_id))
         return True
 
     def answered(self, request_id: bytes, answer: Frames) -> None:
@@ -59,9 +65,3 @@ class Window:
     def release(self, request_id: bytes) -> None:
         """The request was dropped before any handler saw it: it may come again."""
         self._entries.pop(request_id, None)
-
-    def _forget(self, now: float) -> None:
-        """Entries in order of arrival; a long budget in front delays the others, and never forgets too early."""
-        order = self._order
-        while order and (order[0][1] not in self._entries or order[0][0] <= now):
-            self._entries.pop(order.popleft()[1], None)

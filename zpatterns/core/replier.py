@@ -24,7 +24,9 @@ from .jobs import ALWAYS, Credited, Dispatch, Job, ReplierStatistics, Rule, Stop
 from .machine import Frame, Frames, Link, Sent
 from .timers import Timers
 
-PLAIN_REFUSED = b"zpatterns: this server takes typed requests only; it has no handler for plain bodies"
+PLAIN_PREFIX = b"zpatterns: "
+"""How the server's own words to a plain peer start: refusals have no other place in a plain body."""
+PLAIN_REFUSED = PLAIN_PREFIX + b"this server takes typed requests only; it has no handler for plain bodies"
 _RETRY_BLOCKED = 0.005
 _CREDIT_MAX = 2**20
 """Far above what readers grant: credit that is cut off is never granted again, and the stream would stand still."""
@@ -119,14 +121,15 @@ class Replier:
 
     def _plain(self, routing_id: bytes, path: Sequence[bytes], body: Frames) -> None:
         rule = self._rules.get(None)
-        job = Job(routing_id, path, None, body)
-        if rule is None or self.stopping:
+        if rule is None:
             self.statistics.plain_refused += 1
             self._out((routing_id, *path, PLAIN_REFUSED))
-        elif job.key in self._jobs:
+            return
+        self.statistics.received += 1
+        job = Job(routing_id, path, None, body)
+        if job.key in self._jobs:
             self.statistics.duplicates += 1
-        else:
-            self.statistics.received += 1
+        elif self._has_room(job, rule):
             self._queue(job, rule)
 
     def _control(self, routing_id: bytes, path: Sequence[bytes], command: w.Command, now: float) -> None:
@@ -169,20 +172,26 @@ class Replier:
             return
         if (rule.dedupe or header.flags & w.DEDUPE) and not rule.stream and not self._remember(job, now):
             return
-        if self.stopping:
-            self.statistics.refused += 1
-            self._refuse(job, Status.UNAVAILABLE, "the server is stopping")
-            return
-        lane = rule.lane
-        if len(self._queues[lane]) >= self._limits.intake + max(0, self._capacity[lane] - self._running[lane]):
-            self.statistics.overloaded += 1
-            text = f"{len(self._queues[lane])} requests already wait for a handler (Limits.intake)"
-            self._refuse(job, Status.RESOURCE_EXHAUSTED, text)
+        if not self._has_room(job, rule):
             return
         if rule.stream:
             job.credit = min(header.extra.get("credit", 1), _CREDIT_MAX)
             job.heard_at = now
         self._queue(job, rule)
+
+    def _has_room(self, job: Job, rule: Rule) -> bool:
+        """Whether one more can wait here; refuses it otherwise."""
+        if self.stopping:
+            self.statistics.refused += 1
+            self._refuse(job, Status.UNAVAILABLE, "the server is stopping")
+            return False
+        waiting = len(self._queues[rule.lane])
+        if waiting >= self._limits.intake + max(0, self._capacity[rule.lane] - self._running[rule.lane]):
+            self.statistics.overloaded += 1
+            text = f"{waiting} requests already wait for a handler (Limits.intake)"
+            self._refuse(job, Status.RESOURCE_EXHAUSTED, text)
+            return False
+        return True
 
     def _no_method(self, job: Job, rule: Rule | None) -> None:
         self.statistics.unknown_method += 1
@@ -308,7 +317,10 @@ class Replier:
     def _refuse(self, job: Job, status: Status, text: str) -> None:
         if job.remembered:
             self._window.release(job.id)
-        self._send_error(job, status, text, {}, w.NOT_TAKEN)
+        if job.header is None:
+            self._out((job.routing_id, *job.path, PLAIN_PREFIX + text.encode()))
+        else:
+            self._send_error(job, status, text, {}, w.NOT_TAKEN)
 
     def _send_error(self, job: Job, status: Status, text: str, details: Mapping[str, Any], flags: int) -> None:
         payload = w.encode_error(text, details, self._limits.error_text)
@@ -434,10 +446,7 @@ class Replier:
             for job in queue:
                 if not job.done:
                     self.statistics.refused += 1
-                    if job.header is None:
-                        self._out((job.routing_id, *job.path, PLAIN_REFUSED))
-                    else:
-                        self._refuse(job, Status.UNAVAILABLE, "the server is stopping")
+                    self._refuse(job, Status.UNAVAILABLE, "the server is stopping")
                     self._close(job)
             queue.clear()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -49,11 +48,17 @@ class AsyncLoop:
         for index, port in enumerate(self.pump.ports):
             socket, monitor = port.descriptors()
             if socket is None:
-                port.notify = partial(self.loop.call_soon_threadsafe, self._ready, index)
+                port.notify = self._notifier(index)
             else:
                 self._add(socket, self._ready, index)
             if monitor is not None:
                 self._add(monitor, self._links, index)
+
+    def _notifier(self, index: int) -> Callable[[], None]:
+        def notify() -> None:
+            self.loop.call_soon_threadsafe(self._ready, index)
+
+        return notify
 
     def _add(self, descriptor: int, callback: Callable[[int], None], index: int) -> None:
         self.loop.add_reader(descriptor, callback, index)

@@ -176,6 +176,8 @@ class Tenancy:
                 return False
         try:
             while not over():
+                if self._closing:
+                    return False  # whoever closes takes the loop, and ends our call with it
                 loop.turn()
             if loop.machine.outbox:
                 loop.pump.flush()

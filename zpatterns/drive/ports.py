@@ -30,9 +30,7 @@ class Dealer:
 
     notify: Callable[[], None] | None = None
 
-    def __init__(
-        self, context: zmq.Context[Any], endpoint: Endpoint, options: SocketOptions, limits: Limits
-    ) -> None:
+    def __init__(self, context: zmq.Context[Any], endpoint: Endpoint, options: SocketOptions, limits: Limits) -> None:
         check_transport(endpoint)
         self.endpoint = endpoint
         self._context = context
@@ -96,9 +94,7 @@ class Router:
 
     notify: Callable[[], None] | None = None
 
-    def __init__(
-        self, context: zmq.Context[Any], endpoint: Endpoint, options: SocketOptions, limits: Limits
-    ) -> None:
+    def __init__(self, context: zmq.Context[Any], endpoint: Endpoint, options: SocketOptions, limits: Limits) -> None:
         check_transport(endpoint)
         self._options = options
         self._limits = limits

@@ -30,9 +30,9 @@ _OLDEST = (4, 3, 5)
 
 _MORE = _NOBLOCK | _SNDMORE
 
-_send = BackendSocket.send
-_recv = BackendSocket.recv
-_get = BackendSocket.get
+_send: Any = BackendSocket.send
+_recv: Any = BackendSocket.recv
+_get: Any = BackendSocket.get
 Socket = zmq.Socket[bytes]
 
 if zmq.zmq_version_info() < _OLDEST:

@@ -101,8 +101,8 @@ class ReplyServer(Handlers):
         try:
             self._serve(replier)
         finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+            for restored, handler in previous.items():
+                signal.signal(restored, handler)
 
     def stop(self, *, grace: float | None = None) -> None:
         """End ``run()`` or the background thread gracefully, from any thread or signal handler. Returns at once."""

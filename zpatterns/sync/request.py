@@ -32,7 +32,6 @@ Rep = TypeVar("Rep")
 T_co = TypeVar("T_co", covariant=True)
 
 
-
 class RequestClient:
     """Sends typed requests to one server or to several with the same methods; may start before them.
 
