@@ -60,11 +60,14 @@ def encoded(codec: Codec[Any] | None, value: Any, limits: Limits) -> Answer:
 
 def plain_frames(value: Any) -> list[bytes]:
     """What a plain handler returned, as frames."""
-    if isinstance(value, bytes | bytearray | memoryview):
-        return [bytes(value)]
-    if isinstance(value, list | tuple) and all(isinstance(frame, bytes | bytearray | memoryview) for frame in value):
-        return [bytes(frame) for frame in value] or [b""]
-    raise TypeError(f"a plain handler returns bytes or a list of bytes, not {type(value).__name__}")
+    frames: list[Any] = [value] if isinstance(value, bytes | bytearray | memoryview) else []
+    if isinstance(value, list | tuple):
+        frames.extend(value)  # pyright: ignore[reportUnknownArgumentType]
+        frames = frames or [b""]
+    if frames and all(isinstance(frame, bytes | bytearray | memoryview) for frame in frames):
+        return [bytes(frame) for frame in frames]
+    name = type(value).__name__  # pyright: ignore[reportUnknownArgumentType]
+    raise TypeError(f"a plain handler returns bytes or a list of bytes, not {name}")
 
 
 def failure_of(error: BaseException, handler: Handler, mapping: Mapping[type[Exception], Status]) -> Failure:

@@ -102,7 +102,7 @@ class Maker:
 
     def plain(self, body: bytes | Sequence[bytes], timeout: float | None, envelope: str, *, idempotent: bool) -> Call:
         """A request in bare frames, for a peer that is not one of ours."""
-        frames: Sequence[Frame] = [body] if isinstance(body, bytes | bytearray | memoryview) else list(body)
+        frames: list[Any] = [body] if isinstance(body, bytes | bytearray | memoryview) else list(body)
         if envelope not in _ENVELOPES:
             raise ConfigurationError(f"envelope={envelope!r}: must be 'id', 'empty' or 'none'")
         if not frames:
@@ -118,10 +118,10 @@ class Maker:
         call.bare = _ENVELOPES[envelope]
         return call
 
-    def _named(self, method: object, answer: Any) -> tuple[str, Codec[Any]]:
-        if isinstance(method, Method | StreamMethod):
+    def _named(self, method: Any, answer: Any) -> tuple[str, Codec[Any]]:
+        if type(method) is Method or type(method) is StreamMethod:
             kind = "stream()" if isinstance(method, StreamMethod) else "request() or submit()"
-            raise ConfigurationError(f"{method.name!r} is a {type(method).__name__}: call it with {kind}")
+            raise ConfigurationError(f"{method.name!r} is no method for this: call it with {kind}")
         name = check_name(method, reserved=True)
         return name, self._any if answer is None else codec_for(answer, limits=self._limits)
 

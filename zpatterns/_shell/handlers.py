@@ -100,10 +100,10 @@ class Handlers:
 
         Raises ConfigurationError if the function does not fit the contract, or the method has a handler already.
         """
-        if callable(target) and not isinstance(target, Method):
+        if callable(target):
             self._add(target, None, stream=False, inline=inline, dedupe=dedupe)
             return target
-        if isinstance(target, StreamMethod):
+        if type(target) is StreamMethod:
             raise ConfigurationError(f"{target.name!r} is a StreamMethod: register it with @server.stream")
 
         def register(function: Callable[..., Any]) -> None:
@@ -123,10 +123,10 @@ class Handlers:
         """Answer a method with a generator: each item is one part. It is paused while the reader holds ``Limits.credit``
         parts, and closed (``GeneratorExit`` at its ``yield``) when the reader stops.
         """
-        if callable(target) and not isinstance(target, StreamMethod):
+        if callable(target):
             self._add(target, None, stream=True, inline=inline, dedupe=False)
             return target
-        if isinstance(target, Method):
+        if type(target) is Method:
             raise ConfigurationError(f"{target.name!r} is a Method: register it with @server.reply")
 
         def register(function: Callable[..., Any]) -> None:
@@ -140,9 +140,13 @@ class Handlers:
     def plain(self, /, *, inline: bool = ...) -> Callable[[F], F]: ...
     def plain(self, function: Any = None, /, *, inline: bool = False) -> Any:
         """Answer bare peers, of any language: the body's frames in, the reply's frames out (``list[bytes]``)."""
-        if function is None:
-            return lambda later: self.plain(later) if not inline else self._set_plain(later, inline=True)
-        return self._set_plain(function, inline=False)
+        if function is not None:
+            return self._set_plain(function, inline=inline)
+
+        def register(later: F) -> F:
+            return self._set_plain(later, inline=inline)
+
+        return register
 
     def _set_plain(self, function: F, *, inline: bool) -> F:
         self._check_async(function, bind_plain(function).is_async)

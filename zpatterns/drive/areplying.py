@@ -84,7 +84,7 @@ class AsyncReplier:
             self._loop.close()
 
     def _deliver(self, event: Any) -> None:
-        kind = type(event)
+        kind = event.__class__
         if kind is Dispatch:
             job: Job = event.job
             if job.lane == THREADS:

@@ -76,14 +76,13 @@ class AsyncRequester:
         self._loop.close()
 
     def _deliver(self, event: Any) -> None:
-        kind = type(event)
+        kind = event.__class__
         if kind is Call:
-            application = event.application
-            if isinstance(application, asyncio.Future):
-                if not application.done():
-                    application.set_result(None)
-            elif application is not None:
+            application: Any = event.application
+            if event.stream:
                 application(event)
+            elif not application.done():
+                application.set_result(None)
         elif kind is Part:
             event.call.application(event)
         elif kind is Reopen:

@@ -7,6 +7,7 @@ when it has ended, with a ``Part`` for each part of a stream. None: somebody loo
 from __future__ import annotations
 
 import logging
+from _thread import LockType
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -38,7 +39,7 @@ class BlockingRequester:
             if self._tenancy.run(self._start, (call,), lambda: call.done):
                 return
             lock = waiter()
-            call.application = lambda _: lock.release()
+            call.application = _releasing(lock)
             if not call.done and not lock.acquire(timeout=max(0.0, call.deadline - monotonic()) + _SLACK):
                 raise RequestTimeout("the client's loop does not turn; please report this", sent=call.taken)
         except BaseException:
@@ -84,7 +85,7 @@ class BlockingRequester:
         self.machine.read(call, monotonic())
 
     def _deliver(self, event: Any) -> None:
-        kind = type(event)
+        kind = event.__class__
         if kind is Call:
             if event.application is not None:
                 event.application(event)
@@ -104,3 +105,10 @@ class BlockingRequester:
         self._loop.pump.flush()
         self._loop.deliver()
         self._loop.close()
+
+
+def _releasing(lock: LockType) -> Callable[[Any], None]:
+    def release(_: Any) -> None:
+        lock.release()
+
+    return release

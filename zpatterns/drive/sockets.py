@@ -46,7 +46,7 @@ if zmq.zmq_version_info() < _OLDEST:
 
 def default_context() -> zmq.Context[Any]:
     """The context of this process, shared with plain pyzmq users of ``zmq.Context.instance()`` so that inproc meets."""
-    return zmq.Context.instance()
+    return zmq.Context.instance()  # pyright: ignore[reportUnknownVariableType]
 
 
 def has_transport(transport: str) -> bool:

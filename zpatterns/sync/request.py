@@ -201,7 +201,7 @@ class RequestClient:
         )
         self._check()
         future: Future[Any] = Future()
-        call.application = lambda ended: _fulfil(future, ended, codec)
+        call.application = _fulfilling(future, codec)
         requester = self._requester
         future.add_done_callback(lambda done: requester.cancel(call) if done.cancelled() else None)
         requester.submit(call)
@@ -307,15 +307,18 @@ class RequestClient:
             raise Closed("the client is closed; make a new one")
 
 
-def _fulfil(future: Future[Any], call: Call, codec: Codec[Any]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        value = finish(call, codec)
-    except Exception as error:  # noqa: BLE001  it belongs to whoever asks the future
-        future.set_exception(error)
-    else:
-        future.set_result(value)
+def _fulfilling(future: Future[Any], codec: Codec[Any]) -> Callable[[Call], None]:
+    def fulfil(call: Call) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            value = finish(call, codec)
+        except Exception as error:  # noqa: BLE001  it belongs to whoever asks the future
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+
+    return fulfil
 
 
 class Stream(Generic[T_co]):
