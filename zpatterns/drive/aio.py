@@ -76,12 +76,13 @@ class AsyncLoop:
             flush()
 
     def flush(self) -> None:
-        """Send what the machine has, and look again at every socket that was touched."""
+        """The application did something: send what came of it, and look again at the sockets, whose edge that took."""
         pump = self.pump
-        self._deliver_all()
-        pump.flush()
+        if self._settle is not None:
+            self._hand_over()
+        pump.flush(monotonic())
         if self.machine.events:
-            self._deliver_all()
+            self._hand_over()
         for index, port in enumerate(pump.ports):
             if port.readable():
                 self.loop.call_soon(self._ready, index)
@@ -94,11 +95,12 @@ class AsyncLoop:
         pump = self.pump
         if pump.full:
             pump.writable(index)
-        pump.drain(index)
-        self._deliver_all()
-        if pump.flush():
+        now = monotonic()
+        pump.drain(index, now)
+        self._hand_over()
+        if pump.flush(now):
             if self.machine.events:
-                self._deliver_all()
+                self._hand_over()
             if pump.ports[index].readable():
                 self.loop.call_soon(self._ready, index)
         self._arm()
@@ -107,7 +109,7 @@ class AsyncLoop:
         if self._closed:
             return
         self.pump.links(index)
-        self._deliver_all()
+        self._hand_over()
         self.flush()
 
     def touched(self) -> None:
@@ -115,10 +117,14 @@ class AsyncLoop:
         if not self._turning:
             self.soon(self.flush)
 
-    def _deliver_all(self) -> None:
-        """Hand events over, and the work that became possible by it, until there is none."""
+    def _hand_over(self) -> None:
+        """Give events to the application, and the work that became possible by it, until there is none."""
         machine, deliver, settle = self.machine, self._deliver, self._settle
         events = machine.events
+        if settle is None:
+            while events:
+                deliver(events.popleft())
+            return
         self._turning = True
         try:
             while True:
@@ -127,8 +133,7 @@ class AsyncLoop:
                     break
                 while events:
                     deliver(events.popleft())
-                if settle is not None:
-                    settle()
+                settle()
         finally:
             self._turning = False
 
@@ -145,8 +150,9 @@ class AsyncLoop:
         self._timer, self._timer_at = None, float("inf")
         if self._closed:
             return
+        now = monotonic()
         for index in range(len(self.pump.ports)):
-            self.pump.drain(index)  # what has come in wins over what has run out
+            self.pump.drain(index, now)  # what has come in wins over what has run out
         if self.pump.reopens:
             self._unwatch()
             self.pump.wake()
@@ -155,7 +161,7 @@ class AsyncLoop:
                 self.loop.call_soon(self._links, index)
         else:
             self.pump.wake()
-        self._deliver_all()
+        self._hand_over()
         self.flush()
 
     def _tick(self) -> None:

@@ -27,10 +27,11 @@ Command = tuple[Callable[..., None], tuple[Any, ...]]
 class Loop:
     """Only the thread that turns the loop touches the machine and its sockets; others ``post`` to it."""
 
-    def __init__(self, pump: Pump, deliver: Callable[[Any], None]) -> None:
+    def __init__(self, pump: Pump, deliver: Callable[[Any], None], *, works: bool = False) -> None:
         self.pump = pump
         self.machine: Machine = pump.machine
         self._deliver = deliver
+        self._works = works
         self._commands: deque[Command] = deque()
         self._sleeping = False
         self._wake_in, self._wake_out = os.pipe()
@@ -87,7 +88,7 @@ class Loop:
         if self._commands:
             self.run_commands()
             self.deliver()
-        pump.flush()
+        pump.flush(monotonic())
         self._sleeping = True
         self._wait()
         self._sleeping = False
@@ -117,7 +118,7 @@ class Loop:
     def _ready(self, index: int) -> None:
         if index in self.pump.full:
             self.pump.writable(index)
-        self.pump.drain(index)
+        self.pump.drain(index, monotonic())
 
     def _woken(self, _: int) -> None:
         with suppress(BlockingIOError):
@@ -125,10 +126,11 @@ class Loop:
 
     def deliver(self) -> None:
         """Hand the machine's events to the application."""
-        machine, deliver = self.machine, self._deliver
-        events = machine.events
+        deliver = self._deliver
+        events = self.machine.events
         while True:
-            machine.dispatch(monotonic())
+            if self._works:
+                self.machine.dispatch(monotonic())
             if not events:
                 return
             while events:
@@ -180,7 +182,7 @@ class Tenancy:
                     return False  # whoever closes takes the loop, and ends our call with it
                 loop.turn()
             if loop.machine.outbox:
-                loop.pump.flush()
+                loop.pump.flush(monotonic())
         finally:
             self._drive.release()
             if loop.posted or self._busy():

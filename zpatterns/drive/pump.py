@@ -54,11 +54,10 @@ class Pump:
         self.oversized = 0
         self._drain = limits.drain
 
-    def drain(self, port: int) -> None:
+    def drain(self, port: int, now: float) -> None:
         """Read what is there, bounded, into the machine."""
         source = self.ports[port]
         receive, machine = source.receive, self.machine
-        now = monotonic()
         for _ in range(self._drain):
             frames = receive()
             if frames is None:
@@ -74,8 +73,8 @@ class Pump:
         """Read what happened to the connection; what came in before it is fed before."""
         states = self.ports[port].links()
         if states:
-            self.drain(port)
             now = monotonic()
+            self.drain(port, now)
             for state in states:
                 if state is Link.REFUSED:
                     self.reopen_at[port] = now + _REFUSED_PAUSE
@@ -89,10 +88,9 @@ class Pump:
             self.full.discard(port)
             self.machine.link(port, Link.WRITABLE, monotonic())
 
-    def flush(self) -> bool:
+    def flush(self, now: float) -> bool:
         """Send what the machine has to say. True if a socket was touched."""
         machine, ports = self.machine, self.ports
-        now = monotonic()
         machine.flush(now)
         outbox = machine.outbox
         if not outbox:

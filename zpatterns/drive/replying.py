@@ -131,7 +131,7 @@ class BlockingReplier:
         self.machine = machine
         self._work = work
         self._threads = DaemonThreads(threads, name)
-        self.loop = Loop(pump, self._deliver)
+        self.loop = Loop(pump, self._deliver, works=True)
 
     def serve(self, stopping: Callable[[], bool], grace: Callable[[], float]) -> None:
         """Turn the loop until ``stopping()``; then finish what runs within ``grace`` seconds, and refuse the rest."""
@@ -145,7 +145,7 @@ class BlockingReplier:
             loop.turn()
         machine.abort()
         loop.deliver()
-        loop.pump.flush()
+        loop.pump.flush(monotonic())
 
     hurried = False
     """Set from anywhere (then wake the loop) to give up the grace."""

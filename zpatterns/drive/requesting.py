@@ -102,7 +102,7 @@ class BlockingRequester:
     def _shut(self) -> None:
         self._loop.run_commands()
         self.machine.close()
-        self._loop.pump.flush()
+        self._loop.pump.flush(monotonic())
         self._loop.deliver()
         self._loop.close()
 

@@ -26,6 +26,8 @@ _POLLIN = int(zmq.POLLIN)
 _POLLOUT = int(zmq.POLLOUT)
 _EVENTS = int(zmq.EVENTS)
 _FD = int(zmq.FD)
+_ENVELOPE = 8
+"""Frames allowed beyond the limit, for the address stack."""
 _OLDEST = (4, 3, 5)
 
 _MORE = _NOBLOCK | _SNDMORE
@@ -110,29 +112,29 @@ def receive(socket: Socket, limits: Limits) -> Frames | None:
         return None
     except zmq.ZMQError as error:
         raise translate(error, "receive") from error
-    size = 0
-    frames: list[Frame] = []
-    while True:
-        data = frame.bytes if len(frame) < _ZERO_COPY else frame.buffer
-        frames.append(data)
-        if not frame.more:
-            return frames
-        size += len(data)
-        if len(frames) >= limits.frames + 8 or size > limits.message + 65_536:
+    frames: list[Frame] = [frame.bytes]
+    large = 0
+    while frame.more:
+        frame = _recv(socket, 0, False, False)
+        if len(frame) < _ZERO_COPY:
+            frames.append(frame.bytes)
+        else:
+            frames.append(frame.buffer)
+            large += len(frame)
+        if len(frames) > limits.frames + _ENVELOPE or large > limits.message:
             while frame.more:  # read off the rest, holding one frame at a time
                 frame = _recv(socket, 0, False, False)
             return []
-        frame = _recv(socket, 0, False, False)
+    return frames
 
 
 def send(socket: Socket, frames: Sequence[Frame]) -> Sent | None:
     """Send a whole message now, or say why it was not taken: only the first frame can be refused."""
-    more = len(frames)
+    last = frames[-1]
     try:
-        for frame in frames:
-            more -= 1
-            copy = (len(frame) if type(frame) is bytes else memoryview(frame).nbytes) < _ZERO_COPY
-            _send(socket, frame, _MORE if more else _NOBLOCK, copy)
+        for frame in frames[:-1]:
+            _send(socket, frame, _MORE, len(frame) < _ZERO_COPY)
+        _send(socket, last, _NOBLOCK, len(last) < _ZERO_COPY)
     except zmq.Again:
         return Sent.FULL
     except zmq.ZMQError as error:
