@@ -49,6 +49,6 @@ assert_type(codec_for(list[Sum], codec="json").decode(1, b""), list[Sum])
 assert_type(codec_for(Any), Codec[Any])
 assert_type(codec_for(None).decode(1, b""), None)
 
-ADD.request_codec.encode(Sum(total=1))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-Method("calc.add", Add, Sum, codec="pickle")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-ADD.name = 5  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+ADD.request_codec.encode(Sum(total=1))  # type: ignore[arg-type]
+Method("calc.add", Add, Sum, codec="pickle")  # type: ignore[arg-type]
+ADD.name = 5  # type: ignore[assignment]

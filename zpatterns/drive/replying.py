@@ -44,7 +44,7 @@ class Work(Protocol):
 
 def is_failure(result: Any) -> bool:
     """Failures carry a Status in front, answers a codec id or a frame."""
-    return type(result) is tuple and isinstance(result[0], Status)  # pyright: ignore[reportUnknownMemberType]
+    return type(result) is tuple and isinstance(result[0], Status)
 
 
 class Gate:

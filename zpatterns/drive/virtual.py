@@ -127,7 +127,9 @@ class VirtualLoop:
             port.wants_room = False
             machine.link(index, Link.WRITABLE, world.now)
         inbox = port.inbox
-        for _ in range(min(self._drain, len(inbox))):
+        for _ in range(self._drain):
+            if not inbox:
+                break
             frames = port.receive()
             if world.trace is not None:
                 world.trace("received", self.name, index, *frames)

@@ -167,7 +167,9 @@ class _Lane:
 class Wire:
     """One connection, from its handshake to its end."""
 
-    __slots__ = ("alive", "back", "choked_until", "cut_until", "dealer", "out", "router", "routing_id", "world")
+    __slots__ = (
+        "alive", "back", "choked_until", "cut_until", "dealer", "out", "router", "routing_id", "unread", "world",
+    )  # fmt: skip
 
     def __init__(self, world: World, dealer: VirtualDealer, router: VirtualRouter) -> None:
         self.world = world
@@ -179,6 +181,8 @@ class Wire:
         self.alive = True
         self.cut_until = 0.0
         self.choked_until = 0.0
+        self.unread: deque[Frames] = deque()
+        """What the server has not read."""
 
     def writable(self, lane: _Lane) -> bool:
         """Whether a message would be taken now."""
@@ -401,7 +405,8 @@ class VirtualRouter:
         self.world = world
         self.process = process
         self.address = address
-        self.inbox: deque[tuple[Wire, Frames]] = deque()
+        self.inbox: deque[Wire] = deque()
+        """Connections with unread messages, in turn: fair queueing."""
         self.routes: dict[bytes, Wire] = {}
         world.listeners[address] = self
 
@@ -414,12 +419,17 @@ class VirtualRouter:
     def take(self, wire: Wire, frames: Frames) -> None:
         """A message arrives."""
         if wire.routing_id in self.routes:
-            self.inbox.append((wire, frames))
+            if not wire.unread:
+                self.inbox.append(wire)
+            wire.unread.append(frames)
             self.process.poke()
 
     def receive(self) -> Frames:
-        """The next message of ``inbox``, its routing id first."""
-        wire, frames = self.inbox.popleft()
+        """The next message, its routing id first: one from each connection in turn."""
+        wire = self.inbox.popleft()
+        frames = wire.unread.popleft()
+        if wire.unread:
+            self.inbox.append(wire)
         wire.read(wire.out)
         return frames
 
