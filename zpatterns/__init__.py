@@ -1,6 +1,8 @@
 """Typed, safe, never-hanging ZeroMQ: the blocking world. ``zpatterns.asyncio`` has the same names for asyncio."""
 
+from . import envelope
 from ._shell.context import RequestContext
+from .codec import Codec, codec_for
 from .contract import Method, StreamMethod
 from .endpoint import Insecure
 from .errors import (
@@ -36,6 +38,7 @@ __all__ = [
     "AddressInUse",
     "AuthenticationError",
     "Closed",
+    "Codec",
     "ConfigurationError",
     "DecodeError",
     "ForkedError",
@@ -66,4 +69,6 @@ __all__ = [
     "WrongThreadError",
     "ZPatternsError",
     "__version__",
+    "codec_for",
+    "envelope",
 ]
