@@ -94,6 +94,11 @@ def test_equal_by_value() -> None:
     ]  # fmt: skip
     for other in others:
         assert method != other
+
+    class Special(Method[Add, Sum]):
+        pass
+
+    assert method != Special("calc.add", Add, Sum)
     assert StreamMethod("a", Add, Sum) == StreamMethod("a", Add, Sum)
     assert copy.copy(method) is method
     assert copy.deepcopy(method) is method

@@ -7,6 +7,7 @@ import datetime as dt
 import decimal
 import json
 import uuid
+import warnings
 from enum import Enum, IntEnum, StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
@@ -329,6 +330,13 @@ def test_errors_on_encode_quote_nothing() -> None:
     with pytest.raises(TypeError, match="expected Order: id: Input should be a valid integer") as caught:
         codec.encode({"id": "hunter2", "symbol": "a", "price": 1})
     assert "hunter2" not in str(caught.value)
+    order = Order(id=1, symbol="a", price=1)
+    order.tags = {"hunter2"}  # type: ignore[assignment]
+    order.note = object()  # type: ignore[assignment]
+    with pytest.raises(TypeError, match="Expected `list") as caught, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        codec.encode(order)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_what_was_assigned_later_takes_the_general_way() -> None:
@@ -360,6 +368,20 @@ def test_what_was_assigned_later_takes_the_general_way() -> None:
     assert codec_for(Blob).decode(MSGPACK, *codec_for(Blob).encode(blob)).name == "a"
     with pytest.raises(TypeError, match="expected Blob"):
         codec_for(Blob).encode(5)  # type: ignore[arg-type]
+
+
+def test_what_is_no_field_is_not_sent() -> None:
+    for value in (Order(id=1, symbol="a", price=1), Blob(name="a", data=b"x")):
+        codec: Any = codec_for(type(value))
+        plain = codec.encode(value)
+        value.__dict__["cached"] = 5
+        assert codec.encode(value) == plain
+
+
+def test_large_bytes_of_a_flat_model_are_not_copied() -> None:
+    data = b"x" * 70_000
+    _, buffers = codec_for(Blob).encode(Blob(name="a", data=data))
+    assert buffers[0] is data
 
 
 def test_no_python_runs_while_the_shared_packer_packs() -> None:

@@ -72,10 +72,8 @@ def bind(form: Any, codec: str, limits: Limits) -> tuple[int, Encode, Decode]:
         try:
             if buffers:
                 raise OverLimit(f"{len(buffers)} frames more than it can have")
-            if wire_id == MSGPACK:
-                unpack(
-                    payload, limits, finite=finite, ext=refuse_ext, any_key=True, use_list=False
-                )  # msgspec has no limits
+            if wire_id == MSGPACK:  # msgspec has no limits of its own, so a long body is read twice
+                unpack(payload, limits, finite=finite, ext=refuse_ext, any_key=True, use_list=False)
                 return parse(payload)
             if wire_id == JSON:
                 check_json(bytes(payload), limits, finite=finite)
