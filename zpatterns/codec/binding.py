@@ -6,11 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
+from pydantic import VERSION, BaseModel, ConfigDict, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 
 from ..errors import ConfigurationError
 from ..policy import Limits
 from .shape import Shape, rechecks, shape_of
+
+_BY_NAME_TOO: dict[str, Any] = {"by_alias": True, "by_name": True} if VERSION >= "2.11" else {}
+"""pydantic 2.10 reads by alias alone, unless the model says populate_by_name."""
 
 MSGPACK, JSON, RAW = 1, 2, 3
 """Wire ids: what the codec field of a header says."""
@@ -41,7 +44,7 @@ class Bound:
         self.to_python = _with(self.adapter.serializer.to_python, dumping)
         self.to_json = _with(self.adapter.serializer.to_json, dumping)
         self.validate = _with(self.adapter.validator.validate_python, reading)
-        self.recheck = _with(self.adapter.validator.validate_python, {"by_name": True, "by_alias": True})
+        self.recheck = _with(self.adapter.validator.validate_python, _BY_NAME_TOO)
         self.validate_json = _with(self.adapter.validator.validate_json, reading)
 
     @property
@@ -118,7 +121,7 @@ def _arguments(shape: Shape) -> tuple[dict[str, Any], dict[str, Any]]:
         dumping["round_trip"] = True
     if shape.by_name:
         dumping["by_alias"] = False
-        reading.update(by_alias=True, by_name=True)
+        reading.update(_BY_NAME_TOO)
     elif shape.aliased or shape.opaque:
         dumping["by_alias"] = True
     return dumping, reading
