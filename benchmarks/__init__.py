@@ -1,0 +1,1 @@
+"""Figures of zpatterns beside what one writes by hand and beside NATS, on this machine: ``python -m benchmarks``."""
