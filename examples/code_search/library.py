@@ -12,7 +12,7 @@ LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib
 def modules() -> dict[str, Path]:
     """Every module by its dotted name."""
     root = Path(sysconfig.get_path("stdlib"))
-    found = {}
+    found: dict[str, Path] = {}
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if name.isidentifier() and name not in LEFT_OUT)
         for file in sorted(files):

@@ -8,6 +8,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from time import perf_counter
 from typing import Literal
 
@@ -54,14 +55,16 @@ def text_of(module: str) -> str:
     return texts[module]
 
 
-Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-
-
-def definitions_in(module: str, name: str) -> Iterator[tuple[Place, Definition]]:
+@cache
+def definitions_in(module: str) -> list[tuple[Place, int]]:
+    """Each class and function, and its last line."""
+    found: list[tuple[Place, int]] = []
     for node in ast.walk(ast.parse(text_of(module))):
-        if isinstance(node, Definition) and node.name == name:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             kind: Literal["class", "function"] = "class" if isinstance(node, ast.ClassDef) else "function"
-            yield Place(module=module, name=name, line=node.lineno, kind=kind), node
+            place = Place(module=module, name=node.name, line=node.lineno, kind=kind)
+            found.append((place, node.end_lineno or node.lineno))
+    return found
 
 
 @server.reply(ABOUT, inline=True)
@@ -71,16 +74,17 @@ def tell() -> About:
 
 @server.reply(FIND_SYMBOL)
 def find_symbol(symbol: Symbol) -> list[Place]:
-    found = [place for module in index.get(symbol.name, ()) for place, _ in definitions_in(module, symbol.name)]
-    return sorted(found, key=lambda place: (place.module, place.line))
+    places = [place for module in index.get(symbol.name, ()) for place, _ in definitions_in(module)]
+    return sorted(
+        (place for place in places if place.name == symbol.name), key=lambda place: (place.module, place.line)
+    )
 
 
 @server.reply(GET_SOURCE)
 def get_source(wanted: Place) -> Source:
-    for place, node in definitions_in(wanted.module, wanted.name):
+    for place, end in definitions_in(wanted.module):
         if place == wanted:
-            lines = texts[wanted.module].split("\n")
-            return Source(text="\n".join(lines[node.lineno - 1 : node.end_lineno]))
+            return Source(text="\n".join(text_of(wanted.module).split("\n")[wanted.line - 1 : end]))
     raise ReplyError(Status.NOT_FOUND, f"no {wanted.kind} {wanted.name!r} there", details=wanted.model_dump())
 
 

@@ -70,6 +70,13 @@ def plain_frames(value: Any) -> list[bytes]:
     raise TypeError(f"a plain handler returns bytes or a list of bytes, not {name}")
 
 
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  an exception class may have any __str__
+        return type(error).__name__
+
+
 def failure_of(error: BaseException, handler: Handler, mapping: Mapping[type[Exception], Status]) -> Failure:
     """Status, text and details for the caller. What is not meant for the caller goes to the log alone."""
     if isinstance(error, ReplyError):
@@ -80,7 +87,7 @@ def failure_of(error: BaseException, handler: Handler, mapping: Mapping[type[Exc
         return Status.PERMISSION_DENIED, str(error), {}
     for kind in type(error).__mro__:
         if kind in mapping:
-            return mapping[kind], str(error), {}
+            return mapping[kind], _text(error), {}
     name = handler.name or "the plain handler"
     if isinstance(error, TimeoutError):
         log.warning("handler of %s timed out", name, exc_info=error)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Iterable
 
 from ..endpoint import Endpoint, Insecure, guard, parse
-from ..errors import ConfigurationError, ForkedError
+from ..errors import ConfigurationError, ForkedError, WrongLoopError
 
 
 class _Process:
@@ -44,6 +45,21 @@ class ForkGuard:
                 f"this {self._what} was made in process {self._pid} and cannot be used in its child {_Process.pid}: "
                 "make a new one in the child, or start processes with the 'spawn' method"
             )
+
+
+def check_loop(owner: asyncio.AbstractEventLoop | None, what: str) -> None:
+    """Raises WrongLoopError outside a running loop, or on another one than the owner's."""
+    try:
+        running = asyncio.get_running_loop()
+    except RuntimeError:
+        raise WrongLoopError(
+            f"no event loop runs in this thread; use the {what} within one, or zpatterns without asyncio"
+        ) from None
+    if owner is not None and running is not owner:
+        raise WrongLoopError(
+            f"this {what} belongs to another event loop; make one for each loop, or go through "
+            "asyncio.run_coroutine_threadsafe(...) to the loop it belongs to"
+        )
 
 
 def resolve(host: str) -> Iterable[str]:

@@ -42,7 +42,9 @@ class HandlerWork:
             if handler.name is None:
                 return plain_frames(value)
             return encoded(handler.reply, value, self.limits)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  sys.exit() in a handler must not end the server
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  a thread lost to sys.exit() or a cancel would never answer
             return failure_of(error, handler, self.mapping)
 
     def parts(self, job: Job) -> Iterator[Answer | Failure]:
@@ -57,5 +59,7 @@ class HandlerWork:
                 close = getattr(values, "close", None)
                 if close is not None:
                     close()
-        except (Exception, SystemExit) as error:  # noqa: BLE001  sys.exit() in a handler must not end the server
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001
             yield failure_of(error, handler, self.mapping)

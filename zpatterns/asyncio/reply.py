@@ -15,7 +15,7 @@ from typing import Any, Self
 import zmq
 
 from .._shell.awork import AsyncHandlerWork
-from .._shell.guards import ForkGuard, checked_endpoint
+from .._shell.guards import ForkGuard, check_loop, checked_endpoint
 from .._shell.handlers import Handlers
 from .._shell.operations import check_served, operations
 from ..core.jobs import ReplierStatistics
@@ -73,7 +73,6 @@ class ReplyServer(Handlers):
         self._address: str | None = None
         self._stopped = asyncio.Event()
         self._shutting: asyncio.Task[Any] | None = None
-        self._hurried = False
         self._closed = False
         self._grace = DEFAULT_GRACE
 
@@ -119,6 +118,10 @@ class ReplyServer(Handlers):
         """Stop: take nothing more, wait up to ``grace`` seconds for running handlers, close. Idempotent."""
         if self._fork.forked or self._replier is None:
             return
+        if self._replier.loop.is_closed():
+            self._close_now()
+            return
+        check_loop(self._replier.loop, "server")
         self._stopped.set()
         try:
             await self._shut()
@@ -135,13 +138,15 @@ class ReplyServer(Handlers):
         await self.close()
 
     async def _shut(self) -> None:
-        if self._replier is None or self._shutting is not None:
+        if self._replier is None:
             return
-        self._shutting = asyncio.current_task()
+        if self._shutting is None:  # serve() and close() may both get here: one stops, both wait for it
+            self._shutting = asyncio.ensure_future(self._replier.stop(self._grace))
         try:
-            await self._replier.stop(self._grace)
+            await asyncio.shield(self._shutting)
         except asyncio.CancelledError:
-            if not self._hurried:
+            if not self._shutting.cancelled():
+                self._shutting.cancel()
                 raise
 
     def _close_now(self) -> None:
@@ -152,7 +157,6 @@ class ReplyServer(Handlers):
 
     def _on_signal(self, number: int) -> None:
         if self._stopped.is_set():
-            self._hurried = True
             if self._shutting is not None:
                 self._shutting.cancel()
         else:
@@ -164,6 +168,7 @@ class ReplyServer(Handlers):
         if self._replier is not None:
             raise Closed("this server was started already; make a new one to start again")
         check_served(self)
+        check_loop(None, "server")
         started = monotonic()
         handlers = {**self._handlers, **operations(self, lambda: machine, started)}
         machine = Replier(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 import zmq
 
 from .._shell.calls import Maker, finish
-from .._shell.guards import ForkGuard
+from .._shell.guards import ForkGuard, check_loop
 from .._shell.opening import check_endpoints, connection_listener, requester_pump
 from ..codec import Codec
 from ..contract import Method, StreamMethod
@@ -20,7 +21,7 @@ from ..core.requester import Requester
 from ..drive.arequesting import AsyncRequester
 from ..drive.pump import PortSocket, Pump
 from ..endpoint import Insecure
-from ..errors import Closed, WrongLoopError, WrongThreadError
+from ..errors import Closed, ConfigurationError, ZPatternsError
 from ..policy import DEFAULT_TIMEOUT, Heartbeat, Limits, Retry, SocketOptions
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class RequestClient:
         self._on_connection = on_connection
         self._fork = ForkGuard("RequestClient")
         self._requester: AsyncRequester | None = None
+        self._finalizer: weakref.finalize[..., Any] | None = None
         self._closed = False
 
     # -- calls --------------------------------------------------------------------------------------------------
@@ -172,8 +174,11 @@ class RequestClient:
         requester = self._ready()
         call, codec = self._maker.stream(method, body, part, timeout, deadline, headers)
         stream: Stream[Any] = Stream(requester, call, codec)
-        call.application = stream._hear
-        requester.start(call)
+        call.application = _listener(weakref.ref(stream))
+        try:
+            requester.start(call)
+        except ZPatternsError as error:  # the reader hears of it at the first part, as in the blocking world
+            call.failure, call.done = error, True
         return stream
 
     async def request_plain(
@@ -212,9 +217,14 @@ class RequestClient:
 
     async def close(self) -> None:
         """End every open call with Closed and close the sockets; unsent messages get ``linger`` more. Idempotent."""
+        requester = self._requester
+        if requester is not None and not self._fork.forked:
+            if not requester.loop.is_closed():
+                check_loop(requester.loop, "client")
+            if self._finalizer is not None:
+                self._finalizer.detach()
+            requester.close()
         self._closed = True
-        if self._requester is not None and not self._fork.forked:
-            self._requester.close()
 
     async def __aenter__(self) -> Self:
         self._ready()
@@ -232,11 +242,13 @@ class RequestClient:
             raise Closed("the client is closed; make a new one")
         requester = self._requester
         if requester is None:
+            check_loop(None, "client")
             machine, pump = self._open()
             listener = connection_listener(self._endpoints, self._on_connection)
             requester = self._requester = AsyncRequester(machine, pump, listener)
-        elif requester.loop is not asyncio.get_running_loop():
-            raise WrongLoopError("this client belongs to another event loop; make one for each loop")
+            self._finalizer = weakref.finalize(self, _abandoned, requester, self._fork)
+        else:
+            check_loop(requester.loop, "client")
         return requester
 
 
@@ -270,7 +282,7 @@ class Stream(Generic[T_co]):
                     raise self._call.failure
                 raise StopAsyncIteration
             if self._waiting is not None and not self._waiting.done():
-                raise WrongThreadError("another task already waits for the next part of this stream")
+                raise ConfigurationError("another task already waits for the next part: a stream has one reader")
             self._waiting = self._requester.loop.create_future()
             await self._waiting
         part = self._parts.popleft()
@@ -292,3 +304,24 @@ class Stream(Generic[T_co]):
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    def __del__(self) -> None:
+        if not self._closed:
+            self._requester.abandon(self._call)
+
+
+def _listener(stream: weakref.ref[Stream[Any]]) -> Callable[[Call | Part], None]:
+    """The loop must not keep a stream alive that nobody reads any more."""
+
+    def hear(event: Call | Part) -> None:
+        reader = stream()
+        if reader is not None:
+            reader._hear(event)
+
+    return hear
+
+
+def _abandoned(requester: AsyncRequester, fork: ForkGuard) -> None:
+    """The client was dropped without close(): nothing of it may stay on the loop."""
+    if not fork.forked:
+        requester.abandon()

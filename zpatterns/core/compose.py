@@ -15,6 +15,7 @@ from .machine import Frames
 BATCH_ITEM = 8192
 """Larger payloads travel alone: copying them into a batch would cost more than a message."""
 BATCH_BYTES = 65_536
+"""A batch with so many bytes is complete: with one more item of any size it stays below ``BATCH_MAX`` of the wire."""
 BATCH_COUNT = 256
 
 
@@ -24,7 +25,7 @@ def header(call: Call, now: float, credit: int) -> bytes:
     left = call.deadline - now
     if call.stream:
         extra = {**(extra or {}), "credit": credit, "deadline": max(1, ceil(left * 1000))}
-        left = min(left, call.timeout)
+        left = min(left, call.quiet_at - now)
     if call.incarnation:
         extra = {**(extra or {}), "incarnation": call.incarnation}
     return w.request(call.method or "", max(1, ceil(left * 1000)), call.attempt, call.codec, call.flags, extra)
@@ -53,7 +54,7 @@ def batches(items: Sequence[tuple[bytes, bytes, bytes]]) -> Iterator[tuple[int, 
     size = 0
     for item in items:
         chunk += item
-        size += len(item[2])
+        size += len(item[1]) + len(item[2])
         if size >= BATCH_BYTES or len(chunk) >= 3 * BATCH_COUNT:
             yield _message(chunk)
             chunk, size = [], 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 from typing import Any
 
-from ..wire.message import Request
+from ..wire.message import IDEMPOTENT, STREAM, Request
 from .machine import Frame
 
 LOOP, THREADS, ALWAYS = 0, 1, 2
@@ -42,30 +43,47 @@ class Job:
     )  # fmt: skip
 
     def __init__(self, routing_id: bytes, path: Sequence[bytes], header: Request | None, rest: Sequence[Frame]) -> None:
-        self.routing_id = routing_id
-        self.path = path
+        self.routing_id: bytes = routing_id
+        self.path: Sequence[bytes] = path
         """Frames between the routing id and the body, the delimiter included: they go back as they came."""
-        self.header = header
+        self.header: Request | None = header
         """None for a plain body."""
-        self.rest = rest
+        self.rest: Sequence[Frame] = rest
         """Payload and buffers; for a plain body its frames."""
-        self.id = path[-2] if len(path) > 1 else b""
+        self.id: bytes = path[-2] if len(path) > 1 else b""
         self.key: object = self.id if len(self.id) == 16 else (routing_id, *path) if self.id else object()
-        self.lane = LOOP
-        self.expires_at = float("inf")
-        self.due = 0.0
-        self.batches = False
-        self.credit = 0
+        self.lane: int = LOOP
+        self.expires_at: float = float("inf")
+        self.due: float = 0.0
+        self.batches: int = 0
+        """The BATCHES flag, if its caller reads batches and the request id is all the way back to it."""
+        self.credit: int = 0
         """Streams: parts that may still be sent."""
-        self.heard_at = 0.0
+        self.heard_at: float = 0.0
         """Streams: when the reader last gave a sign of life."""
-        self.sequence = 0
-        self.running = False
-        self.done = False
-        self.remembered = False
+        self.sequence: int = 0
+        self.running: bool = False
+        self.done: bool = False
+        self.remembered: bool = False
         self.stopped: Why | None = None
         self.application: Any = None
         """Whatever the driver wants to find again: a task, a thread's event."""
+
+    @property
+    def returns(self) -> bool:
+        """Whether a caller that is gone may come back and ask for it again."""
+        return self.remembered or (self.header is not None and bool(self.header.flags & IDEMPOTENT))
+
+    def ends(self, patience: float) -> tuple[float, Why]:
+        """When it ends by itself, as far as is known now, and why; ``patience`` is for readers that show no life."""
+        header = self.header
+        if header is None or not (self.running and header.flags & STREAM):
+            return self.expires_at, Why.EXPIRED
+        # The budget of a stream bounded the wait for its handler; from there on its reader must be heard of.
+        silent = self.heard_at + patience
+        deadline = header.extra.get("deadline")
+        over = inf if deadline is None else self.expires_at + (deadline - header.budget) / 1000
+        return (silent, Why.GONE) if silent < over else (over, Why.EXPIRED)
 
     @property
     def method(self) -> str | None:

@@ -14,18 +14,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
-from ..errors import Closed, DecodeError, OutcomeUnknown, Overloaded, ProtocolViolation, RequestTimeout, ZPatternsError
-from ..errors import Status
+from ..errors import Closed, DecodeError, OutcomeUnknown, Status, ZPatternsError
 from ..policy import Heartbeat, Limits, Retry
 from ..wire import message as w
-from . import compose, verdicts
+from . import verdicts
 from .calls import EMPTY, ID, Call, Connection, Part, Port, Reopen, RequesterStatistics
 from .machine import Frame, Frames, Link, Sent
+from .sending import Sending
 from .timers import Timers
-
-_NEVER = float("inf")
+from .waiting import Waiting
 
 
 class Requester:
@@ -41,23 +41,19 @@ class Requester:
         limits: Limits | None = None,
         heartbeat: Heartbeat | None = None,
     ) -> None:
-        self.outbox: deque[tuple[int, Frames, Any]] = deque()
         self.events: deque[Any] = deque()
-        self.statistics = RequesterStatistics()
-        self.ports = [Port(index) for index in range(ports)]
-        self.closed = False
-        self._prefix = prefix
-        self._counter = 0
-        self._random = random
-        self._retry = retry or Retry()
+        self.statistics: RequesterStatistics = RequesterStatistics()
+        self.closed: bool = False
         self._limits = limits or Limits()
         self._heartbeat = heartbeat or Heartbeat()
+        self._sending = Sending(ports, prefix, self._limits)
+        self._half = max(1, self._sending.credit // 2)
+        self.outbox: deque[tuple[int, Frames, Any]] = self._sending.outbox
+        self.ports: list[Port] = self._sending.ports
         self._calls: dict[bytes, Call] = {}
-        self._waiting: deque[Call] = deque()
+        self._waiting = Waiting(self._limits.queue, retry or Retry(), random)
         self._untimed: list[Call] = []
-        self._pausing: set[Call] = set()
         self._timers: Timers[Call] = Timers()
-        self._rotation = 0
 
     # -- the application ----------------------------------------------------------------------------------------
 
@@ -75,24 +71,14 @@ class Requester:
         """Enter a call. It goes out with the next ``flush``; raises Overloaded when the queue is full."""
         if self.closed:
             raise Closed("the client is closed; make a new one")
-        if len(self._waiting) >= self._limits.queue:
-            self._waiting = deque(waiting for waiting in self._waiting if not waiting.done)
-        if len(self._waiting) >= self._limits.queue:
-            raise Overloaded(
-                f"{len(self._waiting)} requests already wait for a server (Limits.queue); "
-                "send fewer at once, or raise the limit"
-            )
-        call.id = self._new_id()
+        if len(self._waiting.queue) + len(self._waiting.pausing) >= self._limits.queue:
+            self._waiting.make_room()
+        call.id = self._sending.new_id()
         if call.method is not None:
-            call.flags = (
-                w.BATCHES
-                | (w.STREAM if call.stream else 0)
-                | (w.DEDUPE if call.dedupe else 0)
-                | (w.IDEMPOTENT if call.idempotent else 0)
-            )
+            call.flags = w.BATCHES | call.stream * w.STREAM | call.dedupe * w.DEDUPE | call.idempotent * w.IDEMPOTENT
         self.statistics.started += 1
         self._calls[call.id] = call
-        self._waiting.append(call)
+        self._waiting.queue.append(call)
         self._untimed.append(call)
 
     def cancel(self, call: Call) -> None:
@@ -104,10 +90,9 @@ class Requester:
     def read(self, call: Call, now: float) -> None:
         """The application took one part of a stream: the server may send another."""
         call.unread -= 1
-        half = max(1, self._limits.credit // 2)
-        if call.done or (call.parts - call.unread) % half:
+        if call.done or (call.parts - call.unread) % self._half:
             return
-        self._grant(call, half)
+        self._sending.grant(call, self._half)
         call.quiet_at = now + call.timeout
         self._time(call)
 
@@ -125,23 +110,30 @@ class Requester:
     def flush(self, now: float) -> None:
         """Send what waits, as far as ports can take it."""
         for port in self.ports:
+            if port.owing and not port.blocked:
+                self._sending.grant_owed(port)
             if port.pinned:
-                self._flush_pinned(port, now)
-        waiting = self._waiting
+                for call in self._sending.unpin(port, now):
+                    if call.incarnation == port.incarnation:
+                        self._assign(call, port, now)
+                    else:
+                        self._fail(call, verdicts.replaced(call))
+        waiting = self._waiting.queue
         while waiting:
             call = waiting[0]
             if not call.done:
-                port_or_none = self._choose(call)
+                if call.deadline <= now:
+                    break  # it ends with the wake that is due
+                port_or_none = self._sending.choose(call)
                 if port_or_none is None:
-                    if call.wait_for_ready or not all(port.failed for port in self.ports):
-                        break
-                    self._fail(call, verdicts.unavailable(f"{call.name} was not sent: no server is connected"))
-                else:
-                    self._assign(call, port_or_none, now)
+                    if all(port.failed for port in self.ports):
+                        self._give_up()
+                    break
+                self._assign(call, port_or_none, now)
             waiting.popleft()
         for port in self.ports:
             if port.tick:
-                self._emit(port, now)
+                self._sending.emit(port, now)
         if self._untimed:
             for call in self._untimed:
                 if not call.due and not call.done:
@@ -152,7 +144,7 @@ class Requester:
         """A message came from a server."""
         where = self.ports[port]
         count = len(frames)
-        if where.bare is not None:
+        if where.bare is not None and not self._sending.has_id(frames):
             self._receive_bare(where.bare, frames)
         elif count >= 3 and not len(frames[1]):
             self._reply(where, bytes(frames[0]), frames[2], frames[3:], now)
@@ -174,9 +166,13 @@ class Requester:
             if where.up:
                 self.statistics.disconnects += 1
             self.events.append(Connection(port, up=False, reason=reason))
+            if where.bare is not None:
+                # The news was slow: it may be under way on the next connection already, and its reply would pass for
+                # that of the next call.
+                self.events.append(Reopen(port))
             where.forget()
             for call in list(where.in_flight.values()):
-                self._leave(call, where)
+                where.leave(call)
                 call.lost = True
                 if not call.ports and not call.queued:
                     self._lost(call, where, now)
@@ -184,20 +180,13 @@ class Requester:
     def sent(self, token: Any, outcome: Sent, now: float) -> None:
         """libzmq did not take a message: its calls wait again, in front, as if never sent."""
         del outcome, now  # a DEALER is never UNROUTABLE
-        port: Port = token[0]
-        calls: tuple[Call, ...] = token[1]
-        port.blocked = True
-        port.ping_id = b""
+        port, calls = self._sending.refused(token)
         for call in reversed(calls):
             if call.done:
                 continue
-            self._leave(call, port)
+            port.undo(call)
             call.attempt -= 1
-            call.queued = True
-            if call.incarnation and call.attempt:
-                port.pinned.append(call)
-            else:
-                self._waiting.appendleft(call)
+            self._waiting.back(call, port)
             self._time(call)
 
     def wake(self, now: float) -> None:
@@ -205,13 +194,12 @@ class Requester:
         for call in self._timers.expired(now):
             if now >= call.deadline or (call.stream and now >= call.quiet_at):
                 self._time_out(call)
-            elif call in self._pausing:
-                self._pausing.discard(call)
-                self._waiting.append(call)
+            elif call in self._waiting.pausing:
+                self._waiting.resume(call)
                 self._time(call)
             elif call.stream and not call.queued:
                 call.keepalive_at = now + self._heartbeat.interval
-                self._grant(call, 0)
+                self._sending.grant(call, 0)
                 self._time(call)
             else:
                 self._attempt_over(call, now)
@@ -223,100 +211,44 @@ class Requester:
 
     # -- sending ------------------------------------------------------------------------------------------------
 
-    def _new_id(self) -> bytes:
-        self._counter += 1
-        return self._prefix + self._counter.to_bytes(8, "big")
-
-    def _choose(self, call: Call) -> Port | None:
-        """The usable port with the fewest in flight; another than the one that just failed, if there is one."""
-        ports = self.ports
-        if len(ports) == 1:
-            return ports[0] if self._usable(ports[0], call) else None
-        best: Port | None = None
-        best_load = 0
-        self._rotation += 1
-        for offset in range(len(ports)):
-            port = ports[(self._rotation + offset) % len(ports)]
-            if self._usable(port, call):
-                load = len(port.in_flight)
-                if port is call.avoid or port in call.ports:
-                    load += self._limits.in_flight
-                if best is None or load < best_load:
-                    best, best_load = port, load
-        return best
-
-    def _usable(self, port: Port, call: Call) -> bool:
-        if not port.up or port.blocked or len(port.in_flight) >= self._limits.in_flight or port.bare is not None:
-            return False
-        if call.bare != ID:
-            return not port.in_flight
-        if call.dedupe and not port.incarnation:
-            self._ping(port)
-            return False
-        return True
+    def _give_up(self) -> None:
+        """No server is connected: what was never taken, and does not want to wait for one, ends."""
+        for call in list(self._waiting.queue):
+            if not (call.wait_for_ready or call.lost or call.done):
+                self._fail(call, verdicts.unavailable(f"{call.name} was not sent: no server is connected"))
 
     def _assign(self, call: Call, port: Port, now: float) -> None:
         call.attempt += 1
         call.queued = False
-        if port not in call.ports:
-            call.ports = (*call.ports, port) if call.ports else (port,)
+        call.ports = (*call.ports, port) if call.ports else (port,)
         port.in_flight[call.id] = call
         port.tick.append(call)
         if call.attempt > 1:
             self.statistics.retried += 1
         if call.bare != ID:
             port.bare = call
+        if call.dedupe and call.attempts > 1:
+            call.incarnation = port.incarnation
         if call.stream:
-            call.quiet_at = now + call.timeout
             call.keepalive_at = now + self._heartbeat.interval
             self._time(call)
         elif call.attempt < call.attempts and (call.idempotent or call.dedupe):
             self._timers.set(call, now + (call.deadline - now) / (call.attempts - call.attempt + 1))
-            call.incarnation = port.incarnation if call.dedupe else b""
         elif call.due != call.deadline:
             self._timers.set(call, call.deadline)
-
-    def _emit(self, port: Port, now: float) -> None:
-        calls, port.tick = port.tick, []
-        credit = self._limits.credit
-        together: list[Call] = []
-        for call in calls:
-            if (
-                port.batches
-                and call.method is not None
-                and not call.buffers
-                and type(call.payload) is bytes
-                and len(call.payload) <= compose.BATCH_ITEM
-            ):
-                together.append(call)
-            else:
-                self.outbox.append((port.index, compose.frames(call, now, credit), (port, (call,))))
-        if len(together) == 1:
-            self.outbox.append((port.index, compose.frames(together[0], now, credit), (port, together)))
-        elif together:
-            items = [(call.id, compose.header(call, now, credit), call.payload) for call in together]
-            at = 0
-            for count, frames in compose.batches(items):  # type: ignore[arg-type]
-                self.outbox.append((port.index, frames, (port, together[at : at + count])))
-                at += count
-
-    def _grant(self, call: Call, parts: int) -> None:
-        for port in call.ports:
-            self.outbox.append((port.index, (call.id, b"", w.credit(parts), b""), (port, ())))
 
     def _time(self, call: Call) -> None:
         """Wake at the next thing that can happen to this call by itself."""
         when = call.deadline
         if call.stream:
-            when = min(when, call.quiet_at, _NEVER if call.queued else call.keepalive_at)
+            when = min(when, call.quiet_at, inf if call.queued else call.keepalive_at)
         self._timers.set(call, when)
 
     # -- replies ------------------------------------------------------------------------------------------------
 
     def _receive_batch(self, port: Port, frames: Frames, now: float) -> None:
         try:
-            command = w.parse(frames[1])
-            items = w.decode_batch(command, frames[2])
+            items = w.decode_batch(w.parse(frames[1]), frames[2])
         except DecodeError:
             self.statistics.undecodable += 1
             return
@@ -338,28 +270,24 @@ class Requester:
                 self._fail(call, verdicts.not_typed(call, error, [first, *rest]))
                 return
             kind = type(command)
-            if kind is w.Final or kind is w.Error:
-                if command is not port.last_header:
-                    self._learn(port, command)
-                if kind is w.Error:
-                    self._refuse(call, port, command, rest[0] if rest else b"", now)
-                    return
-                if not call.stream and rest:
-                    call.reply_codec = command.codec  # type: ignore[union-attr]
-                    call.reply = rest
-                    self._answer(call)
-                    return
-                if call.stream and command.parts == call.parts:  # type: ignore[union-attr]
-                    self._answer(call)
-                    return
-                if call.stream:
-                    self._fail(call, verdicts.lost_part(call))
-                    return
-            elif kind is w.Partial and call.stream and rest:
+            if (kind is w.Final or kind is w.Error) and command is not port.last_header:
+                port.learn(command)  # type: ignore[arg-type]
+            if kind is w.Final and rest and not call.stream:
+                call.reply_codec = command.codec  # type: ignore[union-attr]
+                call.reply = rest
+                self._answer(call)
+            elif kind is w.Error:
+                self._refuse(call, port, command, rest[0] if rest else b"", now)
+            elif kind is w.Partial and rest and call.stream:
                 self._part(call, command, rest, now)
-                return
-            self.statistics.undecodable += 1
-            self._fail(call, ProtocolViolation(f"the reply to {call.name} is a {kind.__name__}, which answers nothing"))
+            elif kind is w.Final and call.stream:
+                if command.parts == call.parts:  # type: ignore[union-attr]
+                    self._answer(call)
+                else:
+                    self._fail(call, verdicts.lost_part(call))
+            else:
+                self.statistics.undecodable += 1
+                self._fail(call, verdicts.answers_nothing(call, kind.__name__))
 
     def _receive_bare(self, call: Call, frames: Frames) -> None:
         """Without an id in the envelope, one call is under way at a time, and what comes is its reply."""
@@ -369,23 +297,10 @@ class Requester:
         self._answer(call)
 
     def _stray(self, port: Port, call_id: bytes, first: Frame) -> None:
-        if call_id and call_id == port.ping_id:
-            port.ping_id = b""
-            try:
-                command = w.parse(first)
-            except DecodeError:
-                self.statistics.undecodable += 1
-                return
-            if isinstance(command, w.Final | w.Error):
-                self._learn(port, command)
-        else:
+        if not call_id or call_id != port.ping_id:
             self.statistics.late += 1
-
-    def _learn(self, port: Port, command: Any) -> None:
-        """Every answer says which server incarnation it is from, and whether that one reads batches."""
-        port.last_header = command
-        port.batches = bool(command.flags & w.BATCHES)
-        port.incarnation = command.incarnation
+        elif not port.pong(first):
+            self.statistics.undecodable += 1
 
     def _part(self, call: Call, command: Any, frames: Frames, now: float) -> None:
         if command.sequence != call.parts:
@@ -393,8 +308,13 @@ class Requester:
             return
         call.parts += 1
         call.unread += 1
+        read = call.parts - call.unread
+        used = call.unread + read % self._half  # of the credit: what was read is granted by halves
+        if used > self._sending.credit:
+            self._fail(call, verdicts.too_many_parts(call), tell=True)
+            return
         # A reader that holds all the credit is slow itself: the server may not send, so it is not late.
-        call.quiet_at = _NEVER if call.unread >= self._limits.credit else now + call.timeout
+        call.quiet_at = inf if used == self._sending.credit else now + call.timeout
         self._time(call)
         self.events.append(Part(call, command.codec, frames))
 
@@ -405,13 +325,15 @@ class Requester:
             self._fail(call, verdicts.error_of(status, text, details))
             return
         self.statistics.refused += 1
-        self._leave(call, port)
-        if call.lost and call.dedupe and status is Status.FAILED_PRECONDITION:
-            self._fail(call, verdicts.unknown(call, "its server was replaced by another incarnation"))
+        port.undo(call)
+        if call.lost and call.bound and status is Status.FAILED_PRECONDITION:
+            self._fail(call, verdicts.replaced(call))
             return
         call.refusal = verdicts.refused(status, text, details)
-        if call.attempt < call.attempts:
-            self._pause(call, port, now)
+        if call.queued:
+            return  # its next attempt waits already
+        if call.attempt < call.attempts and (call.idempotent or not call.ports):
+            self._timers.set(call, self._waiting.pause(call, port, now))
         elif not call.ports:
             self._fail(call, verdicts.unknown(call, "the retry was refused") if call.lost else call.refusal)
 
@@ -436,36 +358,21 @@ class Requester:
         del self._calls[call.id]
         self._timers.remove(call)
         if call.queued:
-            self._pausing.discard(call)
+            self._waiting.pausing.discard(call)
         for port in call.ports:
-            del port.in_flight[call.id]
+            if port.in_flight.pop(call.id, None) is None:
+                continue  # sent there twice
             if port.bare is call:
                 port.bare = None
                 if tell:
                     port.up = False
                     self.events.append(Reopen(port.index))
             elif tell and call.method is not None:
-                self.outbox.append((port.index, compose.cancel(call), (port, ())))
-
-    def _leave(self, call: Call, port: Port) -> None:
-        """A port has this call no longer."""
-        if port in call.ports:
-            call.ports = tuple(other for other in call.ports if other is not port)
-            del port.in_flight[call.id]
-            if port.bare is call:
-                port.bare = None
+                self._sending.cancel(call, port)
 
     def _time_out(self, call: Call) -> None:
         self.statistics.timed_out += 1
-        if call.taken:
-            self._fail(call, RequestTimeout(verdicts.late(call), sent=True), tell=True)
-        elif call.refusal is not None:
-            self._fail(call, call.refusal)
-        elif any(port.up for port in self.ports):
-            text = f"{call.name} was never sent: no connected server could take more (Limits.in_flight)"
-            self._fail(call, RequestTimeout(text, sent=False))
-        else:
-            self._fail(call, verdicts.unavailable(f"{call.name} was never sent: no server answered at the endpoint"))
+        self._fail(call, verdicts.timed_out(call, connected=any(port.up for port in self.ports)), tell=call.taken)
 
     # -- again --------------------------------------------------------------------------------------------------
 
@@ -474,7 +381,7 @@ class Requester:
         if call.stream:
             self._fail(call, verdicts.unknown(call, f"the connection was lost after {call.parts} parts"))
         elif call.idempotent and call.attempt < call.attempts:
-            self._pause(call, port, now)
+            self._timers.set(call, self._waiting.pause(call, port, now))
         elif call.dedupe and call.incarnation and call.attempt < call.attempts:
             call.queued = True
             port.pinned.append(call)
@@ -485,43 +392,9 @@ class Requester:
     def _attempt_over(self, call: Call, now: float) -> None:
         """No reply within this attempt's share. The earlier send stays valid: the first reply wins."""
         self._time(call)
-        if call.queued or call.attempt >= call.attempts:
-            return
         if call.idempotent:
             call.avoid = call.ports[-1]
             call.queued = True
-            self._waiting.append(call)
+            self._waiting.queue.append(call)
         elif call.dedupe and call.ports[0].incarnation == call.incarnation and not call.ports[0].blocked:
             self._assign(call, call.ports[0], now)
-
-    def _pause(self, call: Call, port: Port, now: float) -> None:
-        """Full jitter: anywhere between nothing and the doubled bound."""
-        call.avoid = port
-        call.queued = True
-        bound = min(self._retry.backoff_max, self._retry.backoff * 2.0 ** (call.attempt - 1))
-        self._pausing.add(call)
-        self._timers.set(call, min(call.deadline, now + bound * self._random()))
-
-    # -- dedupe: only the incarnation that took it may get it again ---------------------------------------------
-
-    def _ping(self, port: Port) -> None:
-        """Ask the server behind a new link which incarnation it is."""
-        if not port.ping_id:
-            port.ping_id = self._new_id()
-            header = w.request("zp.ping", 60_000, 1, 1, w.BATCHES | w.IDEMPOTENT)
-            self.outbox.append((port.index, (port.ping_id, b"", header, w.EMPTY_BODY), (port, ())))
-
-    def _flush_pinned(self, port: Port, now: float) -> None:
-        if not port.up or port.blocked:
-            return
-        if not port.incarnation:
-            self._ping(port)
-            return
-        calls, port.pinned = port.pinned, []
-        for call in calls:
-            if call.done:
-                continue
-            if call.incarnation == port.incarnation:
-                self._assign(call, port, now)
-            else:
-                self._fail(call, verdicts.unknown(call, "its server was replaced by another incarnation"))

@@ -11,11 +11,14 @@ from ..errors import (
     Overloaded,
     PeerUnavailable,
     PermissionDenied,
+    ProtocolViolation,
     ReplyError,
+    RequestTimeout,
     Status,
     ZPatternsError,
 )
 from .calls import Call
+from .jobs import Rule
 from .machine import Frame
 
 
@@ -32,7 +35,7 @@ def refused(status: Status, text: str, details: dict[str, Any]) -> ZPatternsErro
     """The exception for a server that did not take the request."""
     if status is Status.RESOURCE_EXHAUSTED:
         return Overloaded(f"the server did not take the request: {text}")
-    if status is Status.UNAVAILABLE:
+    if status is Status.UNAVAILABLE or status is Status.FAILED_PRECONDITION:  # stopping, or another incarnation
         return PeerUnavailable(f"the server did not take the request: {text}")
     return error_of(status, text, details)
 
@@ -47,11 +50,37 @@ def unknown(call: Call, why: str) -> OutcomeUnknown:
     text = f"{call.name} was sent, and {why}; it may or may not have run."
     if call.stream:
         return OutcomeUnknown(f"{text} Open the stream again if that is safe")
+    if call.method is None and not call.idempotent:
+        return OutcomeUnknown(f"{text} If running it twice does no harm, say request_plain(..., idempotent=True)")
     if call.idempotent:
         return OutcomeUnknown(f"{text} All {call.attempts} attempts are used up: allow more with Retry(attempts=)")
     if call.dedupe:
         return OutcomeUnknown(f"{text} Check at the server before you repeat it")
     return OutcomeUnknown(f"{text} Declare the method idempotent=True or dedupe=True to have it sent again")
+
+
+def replaced(call: Call) -> OutcomeUnknown:
+    """The only incarnation that may get it again is no more."""
+    return unknown(call, "its server was replaced by another incarnation")
+
+
+def queue_full(waits: int) -> Overloaded:
+    """The client's own queue has no room."""
+    return Overloaded(
+        f"{waits} requests already wait for a server (Limits.queue); send fewer at once, or raise the limit"
+    )
+
+
+def timed_out(call: Call, *, connected: bool) -> ZPatternsError:
+    """The budget is spent: what is known of the call."""
+    if call.taken:
+        return RequestTimeout(late(call), sent=True)
+    if call.refusal is not None:
+        return call.refusal
+    if connected:
+        text = f"{call.name} was never sent: no connected server could take more (Limits.in_flight)"
+        return RequestTimeout(text, sent=False)
+    return unavailable(f"{call.name} was never sent: no server answered at the endpoint")
 
 
 def late(call: Call) -> str:
@@ -69,6 +98,16 @@ def lost_part(call: Call) -> ReplyError:
     return ReplyError(Status.DATA_LOSS, f"a part of the stream {call.name} was lost after part {call.parts}")
 
 
+def too_many_parts(call: Call) -> ProtocolViolation:
+    """A server that does not mind its reader."""
+    return ProtocolViolation(f"more parts of {call.name} came than there was credit for")
+
+
+def answers_nothing(call: Call, what: str) -> ProtocolViolation:
+    """A header that is no answer, or not to this call."""
+    return ProtocolViolation(f"the reply to {call.name} is a {what}, which answers nothing")
+
+
 def not_typed(call: Call, cause: DecodeError, frames: list[Frame]) -> DecodeError:
     """The peer answers a typed request with something else."""
     return DecodeError(
@@ -78,3 +117,12 @@ def not_typed(call: Call, cause: DecodeError, frames: list[Frame]) -> DecodeErro
 
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
+
+
+def no_method(name: str, rule: Rule | None) -> str:
+    """Why a server cannot serve a request of this name."""
+    if rule is None:
+        return f"this server has no method {name!r:.256}; zp.info lists those it has"
+    if rule.stream:
+        return f"{name!r} answers with a stream: call it with stream()"
+    return f"{name!r} answers once: call it with request()"

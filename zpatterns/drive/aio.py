@@ -12,7 +12,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from ..errors import ConfigurationError
+from ..errors import Closed, ConfigurationError
 from .pump import Pump
 
 _TICK = 1.0
@@ -21,8 +21,15 @@ _TICK = 1.0
 class AsyncLoop:
     """A pump on an event loop. Everything runs in callbacks of that loop; nothing here awaits."""
 
-    def __init__(self, pump: Pump, deliver: Callable[[Any], None], settle: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        pump: Pump,
+        deliver: Callable[[Any], None],
+        broken: Callable[[], None],
+        settle: Callable[[], None] | None = None,
+    ) -> None:
         self.pump = pump
+        self._broken = broken
         self._settle = settle
         self.machine = pump.machine
         self._deliver = deliver
@@ -73,16 +80,26 @@ class AsyncLoop:
     def _flush_later(self, flush: Callable[[], None]) -> None:
         self._flushing = False
         if not self._closed:
-            flush()
+            try:
+                flush()
+            except Closed:
+                self._broken()
+
+    def flush_now(self) -> None:
+        """Not at the end of the tick."""
+        try:
+            self.flush()
+        except Closed:
+            self._broken()
 
     def flush(self) -> None:
         """The application did something: send what came of it, and look again at the sockets, whose edge that took."""
         pump = self.pump
         if self._settle is not None:
-            self._hand_over()
+            self.hand_over()
         pump.flush(monotonic())
         if self.machine.events:
-            self._hand_over()
+            self.hand_over()
         for index, port in enumerate(pump.ports):
             if port.readable():
                 self.loop.call_soon(self._ready, index)
@@ -93,31 +110,37 @@ class AsyncLoop:
         if self._closed:
             return
         pump = self.pump
-        if pump.full:
-            pump.writable(index)
-        now = monotonic()
-        pump.drain(index, now)
-        self._hand_over()
-        if pump.flush(now):
-            if self.machine.events:
-                self._hand_over()
-            if pump.ports[index].readable():
-                self.loop.call_soon(self._ready, index)
-        self._arm()
+        try:
+            if pump.full:
+                pump.writable(index)
+            now = monotonic()
+            pump.drain(index, now)
+            self.hand_over()
+            if pump.flush(now):
+                if self.machine.events:
+                    self.hand_over()
+                if pump.ports[index].readable():
+                    self.loop.call_soon(self._ready, index)
+            self._arm()
+        except Closed:  # the context was terminated under us
+            self._broken()
 
     def _links(self, index: int) -> None:
         if self._closed:
             return
-        self.pump.links(index)
-        self._hand_over()
-        self.flush()
+        try:
+            self.pump.links(index)
+            self.hand_over()
+            self.flush()
+        except Closed:
+            self._broken()
 
     def touched(self) -> None:
         """The machine has something new to send, maybe from within a turn, which sends it by itself."""
         if not self._turning:
             self.soon(self.flush)
 
-    def _hand_over(self) -> None:
+    def hand_over(self) -> None:
         """Give events to the application, and the work that became possible by it, until there is none."""
         machine, deliver, settle = self.machine, self._deliver, self._settle
         events = machine.events
@@ -150,7 +173,12 @@ class AsyncLoop:
         self._timer, self._timer_at = None, float("inf")
         if self._closed:
             return
-        now = monotonic()
+        try:
+            self._take_time(monotonic())
+        except Closed:
+            self._broken()
+
+    def _take_time(self, now: float) -> None:
         for index in range(len(self.pump.ports)):
             self.pump.drain(index, now)  # what has come in wins over what has run out
         if self.pump.reopens:
@@ -161,7 +189,7 @@ class AsyncLoop:
                 self.loop.call_soon(self._links, index)
         else:
             self.pump.wake()
-        self._hand_over()
+        self.hand_over()
         self.flush()
 
     def _tick(self) -> None:
@@ -170,8 +198,7 @@ class AsyncLoop:
             return
         for index in range(len(self.pump.ports)):
             self._links(index)
-            if self.pump.ports[index].readable():
-                self._ready(index)
+            self._ready(index)
         self._ticker = self.loop.call_later(_TICK, self._tick)
 
     def reopen(self, port: int) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from time import monotonic
 from typing import Any, Protocol
 
 from ..core.jobs import THREADS, Credited, Dispatch, Job, Stop
 from ..core.replier import Replier
+from ..errors import Closed
 from .aio import AsyncLoop
 from .carrier import Carriers
 from .pump import Pump
 from .replying import Answer, Failure, Gate, Work, advance, finish, is_failure, run_on_thread, streams
 from .threads import DaemonThreads
+
+
+log = logging.getLogger("zpatterns")
 
 
 class AsyncWork(Work, Protocol):
@@ -56,7 +61,7 @@ class AsyncReplier:
         self._carriers: Carriers[Job] = Carriers(self._done, self._waits)
         self._closed = False
         self._waiting_to_stop: asyncio.Event | None = None
-        self._loop = AsyncLoop(pump, self._deliver, self._carriers.go)
+        self._loop = AsyncLoop(pump, self._deliver, self.close, self._carriers.go)
         self.loop = self._loop.loop
 
     async def stop(self, grace: float) -> None:
@@ -66,22 +71,32 @@ class AsyncReplier:
         self._loop.flush()
         until = monotonic() + grace
         changed = self._waiting_to_stop = asyncio.Event()
-        while machine.running and (left := until - monotonic()) > 0:
-            changed.clear()
-            try:
+        try:
+            while machine.running and (left := until - monotonic()) > 0:
+                changed.clear()
                 await asyncio.wait_for(changed.wait(), left)
-            except TimeoutError:
-                break
-        machine.abort()
-        self._loop.flush()
+        except TimeoutError:
+            pass
+        finally:  # cancelled: a second signal, somebody is in a hurry
+            if not self._closed:
+                machine.abort()
+                self._loop.flush()
 
     def close(self) -> None:
         """Close the sockets and cancel what still runs. Idempotent."""
         if not self._closed:
             self._closed = True
-            self._carriers.close()
             self._threads.stop()
-            self._loop.close()
+            try:
+                if not self.loop.is_closed():
+                    self.machine.stop()
+                    self.machine.abort()
+                    self._carriers.close()
+                    self._loop.flush()
+            except Closed as error:
+                log.debug("closing: %s", error)  # the context was terminated: nothing goes out any more
+            finally:
+                self._loop.close()
 
     def _deliver(self, event: Any) -> None:
         kind = event.__class__

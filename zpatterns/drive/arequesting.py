@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
 from ..core.calls import Call, Connection, Part, Reopen
 from ..core.requester import Requester
+from ..errors import Closed
 from .aio import AsyncLoop
 from .pump import Pump
 
@@ -25,7 +27,7 @@ class AsyncRequester:
         self._on_connection = on_connection
         self._burst = 0
         self._flushed = 0
-        self._loop = AsyncLoop(pump, self._deliver)
+        self._loop = AsyncLoop(pump, self._deliver, self.close)
         self.loop = self._loop.loop
         self._create_future = self.loop.create_future
 
@@ -36,7 +38,7 @@ class AsyncRequester:
         machine.start(call)
         if alone:
             self._burst = 1
-            self._loop.flush()
+            self._loop.flush_now()
         else:
             self._burst += 1
             self._loop.soon(self._flush)
@@ -65,15 +67,32 @@ class AsyncRequester:
             if self.machine.outbox:
                 self._loop.touched()
 
+    def abandon(self, call: Call | None = None) -> None:
+        """The collector found a stream, or the whole client, that nobody holds: on whatever thread it ran."""
+        if self.loop.is_closed():
+            if call is None:
+                self.close()
+            return
+        with suppress(RuntimeError):  # the loop was closed just now
+            if call is not None:
+                self.loop.call_soon_threadsafe(self.cancel, call)
+            else:
+                self.loop.call_soon_threadsafe(self.close)
+
     def close(self) -> None:
         """End every call with Closed and close the sockets. Idempotent."""
         if self.closed:
             return
         self.closed = True
         self.machine.close()
-        if not self.loop.is_closed():
-            self._loop.flush()
-        self._loop.close()
+        try:
+            if not self.loop.is_closed():
+                self._loop.flush()
+        except Closed as error:
+            log.debug("closing: %s", error)  # the context was terminated: nothing goes out any more
+            self._loop.hand_over()
+        finally:
+            self._loop.close()
 
     def _deliver(self, event: Any) -> None:
         kind = event.__class__

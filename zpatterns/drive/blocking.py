@@ -6,10 +6,11 @@ costs no thread switch; with company an I/O thread takes over and callers hand i
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import threading
-from _thread import LockType, allocate_lock
+from _thread import LockType, allocate_lock, get_ident
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,9 +18,12 @@ from time import monotonic
 from typing import Any
 
 from ..core.machine import Machine
+from ..errors import WrongThreadError
 from .pump import Pump
 
+log = logging.getLogger("zpatterns")
 _LONGEST = 60.0
+_MAIN = threading.main_thread().ident
 
 Command = tuple[Callable[..., None], tuple[Any, ...]]
 
@@ -34,6 +38,9 @@ class Loop:
         self._works = works
         self._commands: deque[Command] = deque()
         self._sleeping = False
+        self._waking = threading.RLock()  # reentrant: a signal handler wakes, too
+        self._closed = False
+        self._calm = False
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
@@ -72,32 +79,44 @@ class Loop:
 
     def wake(self) -> None:
         """From any thread, or a signal handler: end the wait of the current turn."""
-        with suppress(BlockingIOError, OSError):
-            os.write(self._wake_out, b"w")
+        with self._waking, suppress(OSError):
+            if not self._closed:  # the descriptor may be somebody else's by now
+                os.write(self._wake_out, b"w")
 
     def run_commands(self) -> None:
         """What other threads asked for."""
         commands = self._commands
-        while commands:
-            action, arguments = commands.popleft()
-            action(*arguments)
+        while commands:  # taken out when done: an interrupt must not swallow one
+            action, arguments = commands[0]
+            try:
+                action(*arguments)
+            except Exception:
+                commands.popleft()
+                raise
+            commands.popleft()
 
-    def turn(self) -> None:
-        """Send what there is to send, wait for something to happen, take it in and hand it over."""
+    def turn(self, over: Callable[[], bool] | None = None, until: float | None = None) -> None:
+        """Send what there is to send, wait for something to happen, take it in and hand it over.
+
+        ``over``: what the commands may have brought about, so that there is nothing left to wait for; ``until``: when
+        to wait no longer.
+        """
         pump = self.pump
         if self._commands:
             self.run_commands()
             self.deliver()
+            if over is not None and over():
+                return
         pump.flush(monotonic())
         self._sleeping = True
-        self._wait()
+        self._wait(until)
         self._sleeping = False
         at = pump.wakes_at
         if at is not None and at <= monotonic() and pump.wake():
             self._watch()
         self.deliver()
 
-    def _wait(self) -> None:
+    def _wait(self, until: float | None) -> None:
         """Sleep until a descriptor wakes us, then read. The descriptors are edge-triggered: EVENTS are asked before."""
         pump = self.pump
         wait = _LONGEST
@@ -106,12 +125,17 @@ class Loop:
                 self._ready(index)
                 wait = 0.0
         at = pump.wakes_at
+        if until is not None:
+            at = until if at is None else min(at, until)
         if at is not None:
             wait = max(0.0, min(wait, at - monotonic()))
         if self._commands or self.machine.events:
             wait = 0.0
         watched = self._watched
-        for descriptor, _ in self._poll.poll(-int(-wait * 1000 // 1)):
+        self._calm = True
+        woken = self._poll.poll(-int(-wait * 1000 // 1))
+        self._calm = False
+        for descriptor, _ in woken:
             action, index = watched[descriptor]
             action(index)
 
@@ -133,97 +157,169 @@ class Loop:
                 self.machine.dispatch(monotonic())
             if not events:
                 return
-            while events:
-                deliver(events.popleft())
+            while events:  # taken out when delivered, as commands are
+                try:
+                    deliver(events[0])
+                except Exception:
+                    events.popleft()
+                    raise
+                events.popleft()
 
     def reopen(self, port: int) -> None:
         """The machine asked for a fresh socket."""
         self.pump.reopen(port)
         self._watch()
 
+    def mend(self) -> None:
+        """A turn was interrupted. Unless it only waited, half a message may be in a socket: start with fresh ones."""
+        if not self._calm:
+            for index in range(len(self.pump.ports)):
+                self.pump.reopen(index)
+            self._watch()
+        self._calm = False
+
     def close(self, linger: float | None = None) -> None:
         """Close the sockets. Only where no other thread turns the loop."""
+        with self._waking:
+            if self._closed:
+                return
+            self._closed = True
+            os.close(self._wake_in)
+            os.close(self._wake_out)
         self.pump.close(linger)
-        os.close(self._wake_in)
-        os.close(self._wake_out)
 
 
 class Tenancy:
     """Who turns a client's loop. Whoever holds ``_drive`` does; whoever enqueued and did not get it waits.
 
     No request can be left behind: a caller enqueues first and then tries for the lock; a driver releases the lock
-    first and then looks at the queue again. One of the two sees the other.
+    first and then looks at the queue again. One of the two sees the other. The same holds for ``_closing``: it is set
+    first and the queue looked at then; who enqueues looks at it afterwards, and empties the queue itself.
     """
 
-    def __init__(self, loop: Loop, busy: Callable[[], bool], name: str) -> None:
+    def __init__(self, loop: Loop, open_calls: Callable[[], int], broken: Callable[[], None], name: str) -> None:
         self._loop = loop
-        self._busy = busy
+        self._open_calls = open_calls
+        self._broken = broken
         self._name = name
-        self._drive = threading.Lock()
+        self._drive = threading.RLock()  # reentrant for its owner's release alone: see run()
+        self._driver = 0
         self._work = allocate_lock()
         self._work.acquire()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._closing = False
+        self._last: Callable[[], None] | None = None
 
     def run(self, action: Callable[..., None], arguments: tuple[Any, ...], over: Callable[[], bool]) -> bool:
         """Post ``action`` and, if nobody else does, turn the loop until ``over()``. False: somebody else turns it."""
-        loop = self._loop
-        if self._drive.acquire(False):
-            loop.run_commands()
-            action(*arguments)
-        else:
-            loop.post(action, *arguments)
-            if not self._drive.acquire(False):
-                return False
+        loop, me = self._loop, get_ident()
+        if self._driver == me:
+            raise WrongThreadError(
+                "a blocking call from a callback of the same client would wait for itself; use submit(), or call it "
+                "from another thread"
+            )
+        mine = True  # until we know: an interrupt may hit as soon as the lock is taken, and it must not stay so
         try:
-            while not over():
-                if self._closing:
-                    return False  # whoever closes takes the loop, and ends our call with it
+            if self._drive.acquire(False):
+                self._driver = me
+                loop.run_commands()
+                action(*arguments)
+            else:
+                loop.post(action, *arguments)
+                mine = self._drive.acquire(False)
+                if not mine:
+                    if self._closing:
+                        self._run_late()
+                    return False
+                self._driver = me
+            while not over() and not self._closing:  # whoever closes takes the loop, and ends our call with it
+                if me == _MAIN and self._open_calls() > 1:
+                    return (
+                        False  # Ctrl-C hits the main thread, between any two instructions: no call of others in there
+                    )
                 loop.turn()
-            if loop.machine.outbox:
+            if loop.machine.outbox and not self._closing:
                 loop.pump.flush(monotonic())
+        except BaseException as error:
+            if mine and not isinstance(error, Exception) and not self._closing:
+                loop.mend()
+            raise
         finally:
-            self._drive.release()
-            if loop.posted or self._busy():
-                self._hand_over()
-        return True
+            if mine:
+                self._leave()
+                if self._busy():
+                    self._hand_over()
+        return over()
 
     def post(self, action: Callable[..., None], *arguments: Any) -> None:
         """Have the loop run ``action`` without waiting for it; the I/O thread turns it if nobody does."""
         self._loop.post(action, *arguments)
-        if not self._drive.locked():
+        if self._closing:
+            self._run_late()
+        elif not self._driver:
             self._hand_over()
 
+    def _busy(self) -> bool:
+        return self._loop.posted or self._open_calls() > 0 or bool(self._loop.machine.events)
+
+    def _leave(self) -> None:
+        """Give the loop back; close it if somebody could not wait for it."""
+        try:
+            if self._last is not None and self._driver == get_ident():
+                last, self._last = self._last, None
+                last()
+        finally:
+            if self._driver == get_ident():
+                self._driver = 0
+            with suppress(RuntimeError):  # it was not ours after all
+                self._drive.release()
+
+    def _run_late(self) -> None:
+        """Posted while somebody closed: the machine refuses it."""
+        if self._driver != get_ident():
+            with self._drive:
+                self._loop.run_commands()
+
     def _hand_over(self) -> None:
-        if self._thread is None:
-            with self._starting:
+        if self._thread is None and self._starting.acquire(False):  # taken: somebody starts it just now
+            try:
                 if self._thread is None and not self._closing:
-                    self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
-                    self._thread.start()
+                    thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+                    thread.start()
+                    self._thread = thread
+            finally:
+                self._starting.release()
         with suppress(RuntimeError):  # released twice: it is awake already
             self._work.release()
 
     def _serve(self) -> None:
-        while True:
+        loop = self._loop
+        while not self._closing:
             self._work.acquire()
-            while not self._closing and (self._loop.posted or self._busy()):
+            while not self._closing and self._busy():
                 if not self._drive.acquire(timeout=0.05):
                     continue
+                self._driver = get_ident()
                 try:
-                    while not self._closing and (self._loop.posted or self._busy()):
-                        self._loop.turn()
+                    while not self._closing and self._busy():
+                        loop.turn()
+                except Exception:
+                    log.exception("the client's loop failed; its calls end with Closed")
+                    if self._last is None:
+                        self._closing, self._last = True, self._broken
                 finally:
-                    self._drive.release()
-            if self._closing:
-                return
+                    self._leave()
 
     def stop(self, last: Callable[[], None]) -> None:
         """Take the loop from whoever turns it, run ``last`` on it, and end the I/O thread."""
         self._closing = True
-        self._loop.wake()
-        with self._drive:
-            last()
+        if self._driver == get_ident():  # from a callback, or from the collector: when this turn is over
+            self._last = last
+        else:
+            self._loop.wake()
+            with self._drive:
+                last()
         with suppress(RuntimeError):
             self._work.release()
 

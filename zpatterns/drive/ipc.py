@@ -32,6 +32,8 @@ class IpcPath:
             raise ConfigurationError(f"ipc://{path}: {error.strerror}; choose a folder you may write to") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(self._lock), os.stat(f"{path}.lock")):
+                raise FileNotFoundError  # its last owner has removed the file meanwhile: this lock says nothing
         except OSError:
             self._drop_lock()
             raise AddressInUse(f"ipc://{path} is bound by another server; stop it, or choose another path") from None

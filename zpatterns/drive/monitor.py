@@ -5,6 +5,7 @@ pyzmq's own monitor address is made of the file descriptor, which is reused (pyz
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import count
 from struct import unpack
 from typing import Any
@@ -14,6 +15,7 @@ import zmq
 from ..core.machine import Link
 
 _numbers = count(1)
+_RELEASE_MS = 500
 _WATCHED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_DISCONNECTED
@@ -30,6 +32,28 @@ _STATES: dict[int, Link] = {
     int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): Link.REFUSED,
     int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): Link.REFUSED,
 }
+
+
+def release(context: zmq.Context[Any], bound: zmq.Socket[bytes], endpoint: str) -> None:
+    """Unbind, and wait until that is done: in libzmq's own thread, within a millisecond mostly.
+
+    Closing alone returns before: the next bind finds the address in use, or its new ipc path unlinked by the old socket.
+    """
+    with suppress(zmq.ZMQError):  # the context was terminated: nothing is bound any more
+        if endpoint.startswith("inproc:"):
+            bound.unbind(endpoint)  # done when it returns
+            return
+        address = f"inproc://zpatterns.monitor.{next(_numbers)}"
+        bound.monitor(address, zmq.EVENT_CLOSED | zmq.EVENT_CLOSE_FAILED)
+        watcher: zmq.Socket[bytes] = context.socket(zmq.PAIR)
+        try:
+            watcher.set(zmq.LINGER, 0)
+            watcher.connect(address)
+            bound.unbind(endpoint)
+            watcher.poll(_RELEASE_MS)
+        finally:
+            bound.disable_monitor()
+            watcher.close(0)
 
 
 class Monitor:
@@ -57,5 +81,6 @@ class Monitor:
 
     def close(self) -> None:
         """Stop watching first: a monitor that outlives its address is EADDRINUSE for the next."""
-        self._watched.disable_monitor()
+        with suppress(zmq.ZMQError):  # the context was terminated: there is nothing to stop any more
+            self._watched.disable_monitor()
         self.socket.close(0)

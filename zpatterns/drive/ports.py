@@ -13,7 +13,7 @@ from ..errors import TransportUnavailable
 from ..policy import Limits, SocketOptions
 from . import sockets
 from .ipc import IpcPath
-from .monitor import Monitor
+from .monitor import Monitor, release
 
 
 def check_transport(endpoint: Endpoint) -> None:
@@ -96,6 +96,7 @@ class Router:
 
     def __init__(self, context: zmq.Context[Any], endpoint: Endpoint, options: SocketOptions, limits: Limits) -> None:
         check_transport(endpoint)
+        self._context = context
         self._options = options
         self._limits = limits
         self._ipc: IpcPath | None = None
@@ -146,7 +147,8 @@ class Router:
         """Servers keep their socket."""
 
     def close(self, linger: float | None = None) -> None:
-        """Unsent replies get ``linger`` seconds more, in the background."""
+        """Unsent replies get ``linger`` seconds more, in the background. The address is free for the next at once."""
+        release(self._context, self.socket, self.address)
         self.socket.close(int((self._options.linger if linger is None else linger) * 1000))
         if self._ipc is not None:
             self._ipc.release()

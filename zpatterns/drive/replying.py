@@ -140,20 +140,14 @@ class BlockingReplier:
             loop.turn()
         machine.stop()
         until = monotonic() + grace()
-        self._wake_by(until)
         while machine.running and monotonic() < until and not self.hurried:
-            loop.turn()
+            loop.turn(lambda: not machine.running, until)
         machine.abort()
         loop.deliver()
         loop.pump.flush(monotonic())
 
     hurried = False
     """Set from anywhere (then wake the loop) to give up the grace."""
-
-    def _wake_by(self, until: float) -> None:
-        timer = threading.Timer(max(0.0, until - monotonic()), self.loop.wake)
-        timer.daemon = True
-        timer.start()
 
     def close(self) -> None:
         """Close the sockets; threads that still run a handler are left alone."""

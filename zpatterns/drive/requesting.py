@@ -31,7 +31,7 @@ class BlockingRequester:
         self.closed = False
         self._on_connection = on_connection
         self._loop = Loop(pump, self._deliver)
-        self._tenancy = Tenancy(self._loop, lambda: machine.open_calls > 0, "zpatterns-client")
+        self._tenancy = Tenancy(self._loop, lambda: machine.open_calls, self._broken, "zpatterns-client")
 
     def run(self, call: Call) -> None:
         """Return when the call has ended: with a reply or a failure in it."""
@@ -67,7 +67,7 @@ class BlockingRequester:
             self._tenancy.stop(self._shut)
 
     def _start(self, call: Call) -> None:
-        if call.done:
+        if call.done or call.id:
             return
         try:
             self.machine.start(call)
@@ -77,9 +77,11 @@ class BlockingRequester:
             self._deliver(call)
 
     def _drop(self, call: Call) -> None:
-        if call.id:
-            self.machine.cancel(call)
-        call.done = True
+        if not call.done:
+            if call.id:
+                self.machine.cancel(call)
+            call.done = True
+            self._deliver(call)  # a cancelled future has waiters to be told (concurrent.futures.wait)
 
     def _read(self, call: Call) -> None:
         self.machine.read(call, monotonic())
@@ -88,7 +90,10 @@ class BlockingRequester:
         kind = event.__class__
         if kind is Call:
             if event.application is not None:
-                event.application(event)
+                try:
+                    event.application(event)
+                except Exception:
+                    log.exception("a callback of a call raised")
         elif kind is Part:
             event.call.application(event)
         elif kind is Reopen:
@@ -99,10 +104,17 @@ class BlockingRequester:
             except Exception:
                 log.exception("on_connection raised")
 
+    def _broken(self) -> None:
+        self.closed = True
+        self._shut()
+
     def _shut(self) -> None:
         self._loop.run_commands()
         self.machine.close()
-        self._loop.pump.flush(monotonic())
+        try:
+            self._loop.pump.flush(monotonic())
+        except ZPatternsError as error:
+            log.debug("closing: %s", error)  # the context was terminated: nothing goes out any more
         self._loop.deliver()
         self._loop.close()
 

@@ -16,7 +16,8 @@ from ..core.replier import Replier
 from ..core.requester import Requester
 from ..errors import ZPatternsError
 from ..policy import Limits
-from .virtual_network import VirtualDealer, VirtualRouter, World
+from .virtual_network import VirtualDealer, VirtualRouter
+from .virtual_world import World
 
 _REFUSED_PAUSE = 1.0
 _NEVER = float("inf")
@@ -36,9 +37,9 @@ class VirtualLoop:
     def __init__(
         self, world: World, name: str, machine: Machine, deliver: Callable[[Any], None], limits: Limits
     ) -> None:
-        self.world = world
-        self.name = name
-        self.machine = machine
+        self.world: World = world
+        self.name: str = name
+        self.machine: Machine = machine
         self.ports: Sequence[VirtualDealer | VirtualRouter] = ()
         self.dead: bool = False
         self.stalled_until: float = 0.0
@@ -87,11 +88,16 @@ class VirtualLoop:
     def turn(self) -> None:
         """Take in everything that has come, and say everything there is to say."""
         world, machine, now = self.world, self.machine, self.world.now
-        for index, port in enumerate(self.ports):
-            self._read(index, port)
         at = machine.wakes_at
-        if at is not None and at <= now:
-            machine.wake(now)
+        received = False
+        for index, port in enumerate(self.ports):
+            if self._read(index, port):
+                received = True
+            if port.reports and not (at is not None and at <= now and world.random.random() < 0.5):
+                self._links(index, port)  # else the timer was first: asyncio's loop calls back in any order
+        at = machine.wakes_at
+        if at is not None and at <= now and not (received and world.random.random() < 0.5):
+            machine.wake(now)  # else its timer calls back after this
         if self._reopen_at:
             for index in [index for index, when in self._reopen_at.items() if when <= now]:
                 del self._reopen_at[index]
@@ -115,18 +121,20 @@ class VirtualLoop:
             self._arm(max(at, now))
         if self._reopen_at:
             self._arm(min(self._reopen_at.values()))
-        if any(port.inbox for port in self.ports):
+        if any(port.inbox or port.reports for port in self.ports):
             self._arm(now)
         if world.trace is not None:
             world.trace("turn", self.name, at)
 
-    def _read(self, index: int, port: VirtualDealer | VirtualRouter) -> None:
+    def _read(self, index: int, port: VirtualDealer | VirtualRouter) -> bool:
         world, machine = self.world, self.machine
         if index in self._full and port.writable:
             self._full.discard(index)
             port.wants_room = False
             machine.link(index, Link.WRITABLE, world.now)
         inbox = port.inbox
+        if not inbox:
+            return False
         for _ in range(self._drain):
             if not inbox:
                 break
@@ -134,6 +142,10 @@ class VirtualLoop:
             if world.trace is not None:
                 world.trace("received", self.name, index, *frames)
             machine.receive(index, frames, world.now)
+        return True
+
+    def _links(self, index: int, port: VirtualDealer | VirtualRouter) -> None:
+        world, machine = self.world, self.machine
         for state in port.links():
             if world.trace is not None:
                 world.trace("link", self.name, index, state.name)
@@ -164,6 +176,12 @@ class VirtualLoop:
                 if outcome is Sent.FULL:
                     self._full.add(index)
                 machine.sent(token, outcome, world.now)
+
+    def end(self) -> None:
+        """Say what there is to say, and never turn again."""
+        self._hand_over()
+        self._flush()
+        self.dead = True
 
     def reopen(self, index: int) -> None:
         """A fresh socket for one port."""
@@ -217,20 +235,17 @@ class VirtualRequester:
         self.machine.read(call, self.loop.world.now)
 
     def _deliver(self, event: Any) -> None:
-        kind = type(event)
-        if kind is Call:
+        if isinstance(event, Call):
             event.application(event)
-        elif kind is Part:
+        elif isinstance(event, Part):
             event.call.application(event)
-        elif kind is Reopen:
+        elif isinstance(event, Reopen):
             self.loop.reopen(event.port)
 
     def _shut(self) -> None:
         loop = self.loop
         self.machine.close()
-        loop._hand_over()  # noqa: SLF001  the last turn of this very loop
-        loop._flush()  # noqa: SLF001
-        loop.dead = True
+        loop.end()
         for port in loop.ports:
             port.close()
 
@@ -279,10 +294,7 @@ class VirtualReplier:
             self.loop.post(self._leave)
 
     def _leave(self) -> None:
-        loop = self.loop
-        loop._hand_over()  # noqa: SLF001  the last turn of this very loop
-        loop._flush()  # noqa: SLF001
-        loop.dead = True
+        self.loop.end()
         self.router.close()
         self._gone()
 

@@ -1,4 +1,4 @@
-"""A network that exists in memory alone: a seeded clock, connections between DEALERs and ROUTERs, and their faults.
+"""A network that exists in memory alone: connections between DEALERs and ROUTERs, and what happens to them.
 
 It has the faults of ZeroMQ, not those of IP: within a live connection nothing is lost, reordered or sent twice. A
 DEALER without a connection takes nothing (IMMEDIATE), a ROUTER refuses routing ids it does not know (MANDATORY), a
@@ -8,130 +8,11 @@ queue that is full says so, and what was under way on a connection that breaks i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
-from heapq import heappop, heappush
-from random import Random
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from ..core.machine import Frames, Link, Sent
-
-Span = tuple[float, float]
-"""Least and most, in seconds; what happens lies anywhere between."""
-
-START = 1000.0
-"""When a world begins: machines use 0.0 for "never"."""
-_SPINS = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Faults:
-    """Everything that may go wrong, and how often. A float is the chance that it happens as a message is sent."""
-
-    delay: float = 0.0
-    """The message, and all behind it on its connection, waits ``delay_for``."""
-    disconnect: float = 0.0
-    """The connection breaks; both ends are told."""
-    half_open: float = 0.0
-    """The connection breaks; each end is told when its keepalive runs out."""
-    partition: float = 0.0
-    """Nothing passes for ``partition_for``, neither here nor on a new connection. Who loses patience is told DOWN."""
-    full: float = 0.0
-    """The connection takes no more for ``full_for``: as if its high-water mark were reached."""
-    crash: float = 0.0
-    """The server dies, and a new one with another incarnation is there after ``down_for``."""
-    stop: float = 0.0
-    """The server is told to stop, finishes within its grace, and comes back as a new one."""
-    stall_server: float = 0.0
-    """SIGSTOP: what comes in piles up, the clock jumps for it when it goes on."""
-    stall_client: float = 0.0
-    refuse: float = 0.0
-    """The chance that a handshake fails for good (libzmq does not try again)."""
-
-    latency: Span = (0.0002, 0.002)
-    delay_for: Span = (0.02, 1.0)
-    notice: Span = (0.0, 0.002)
-    """From the break of a connection, or its making, until the monitor says so."""
-    keepalive: Span = (0.5, 4.0)
-    partition_for: Span = (0.05, 3.0)
-    full_for: Span = (0.001, 0.5)
-    down_for: Span = (0.01, 1.0)
-    stall_for: Span = (0.02, 3.0)
-    reconnect: Span = (0.005, 0.3)
-    high_water_mark: int = 1000
-
-
-_CHANCES = [name.name for name in fields(Faults) if name.type == "float" and name.name != "refuse"]
-
-Trace = Callable[..., None]
-
-
-class World:
-    """The clock and what is going to happen. The same seed and the same calls give the same story, to the bit."""
-
-    def __init__(self, seed: int, faults: Faults | None = None, trace: Trace | None = None) -> None:
-        self.random = Random(seed)
-        self.now: float = START
-        self.listeners: dict[str, VirtualRouter] = {}
-        self.trace: Trace | None = trace
-        """Called with what happens, when somebody wants to know: ``trace("sent", "client 0", ...)``."""
-        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._sequence = 0
-        self._routing_id = self.random.getrandbits(31)
-        self._chances: list[tuple[float, str]] = []
-        self._any = 0.0
-        self.faults: Faults = Faults()
-        self.set_faults(faults or Faults())
-
-    def set_faults(self, faults: Faults) -> None:
-        """From now on, these."""
-        self.faults = faults
-        self._chances, self._any = [], 0.0
-        for name in _CHANCES:
-            chance: float = getattr(faults, name)
-            if chance:
-                self._any += chance
-                self._chances.append((self._any, name))
-
-    def fault(self) -> str | None:
-        """Roll the dice for one message."""
-        if not self._any:
-            return None
-        roll = self.random.random()
-        if roll >= self._any:
-            return None
-        return next(name for bound, name in self._chances if roll < bound)
-
-    def span(self, span: Span) -> float:
-        """Some time within a span."""
-        return span[0] + (span[1] - span[0]) * self.random.random()
-
-    def at(self, when: float, action: Callable[..., None], *arguments: Any) -> None:
-        """Have something happen at an instant; what is due at the same instant happens in the order it was entered."""
-        self._sequence += 1
-        heappush(self._heap, (when if when > self.now else self.now, self._sequence, action, arguments))
-
-    def after(self, seconds: float, action: Callable[..., None], *arguments: Any) -> None:
-        """Have something happen in a while."""
-        self.at(self.now + seconds, action, *arguments)
-
-    def run(self, until: float) -> None:
-        """Let everything happen up to an instant, and be there."""
-        heap = self._heap
-        spins = 0
-        while heap and heap[0][0] <= until:
-            when, _, action, arguments = heappop(heap)
-            spins = spins + 1 if when == self.now else 0
-            if spins > _SPINS:
-                raise RuntimeError(f"the world spins: {spins} things at one instant, the last is {action} {arguments}")
-            self.now = when
-            action(*arguments)
-        self.now = max(self.now, until)
-
-    def routing_id(self) -> bytes:
-        """As libzmq makes them: a zero byte and a counter that starts anywhere."""
-        self._routing_id = (self._routing_id + 1) & 0xFFFFFFFF
-        return b"\0" + self._routing_id.to_bytes(4, "big")
+from .virtual_world import Span, World
 
 
 class Process(Protocol):
@@ -157,10 +38,10 @@ class _Lane:
 
     def __init__(self) -> None:
         self.flying: deque[Frames] = deque()
-        self.held = 0
-        self.held_back = 0
+        self.held: int = 0
+        self.held_back: int = 0
         """Arrivals that a partition keeps from happening."""
-        self.arrives_at = 0.0
+        self.arrives_at: float = 0.0
         """Of the last one: nothing overtakes it."""
 
 
@@ -172,15 +53,15 @@ class Wire:
     )  # fmt: skip
 
     def __init__(self, world: World, dealer: VirtualDealer, router: VirtualRouter) -> None:
-        self.world = world
-        self.dealer = dealer
-        self.router = router
-        self.routing_id = world.routing_id()
-        self.out = _Lane()
-        self.back = _Lane()
-        self.alive = True
-        self.cut_until = 0.0
-        self.choked_until = 0.0
+        self.world: World = world
+        self.dealer: VirtualDealer = dealer
+        self.router: VirtualRouter = router
+        self.routing_id: bytes = world.routing_id()
+        self.out: _Lane = _Lane()
+        self.back: _Lane = _Lane()
+        self.alive: bool = True
+        self.cut_until: float = 0.0
+        self.choked_until: float = 0.0
         self.unread: deque[Frames] = deque()
         """What the server has not read."""
 
@@ -254,6 +135,9 @@ class Wire:
                 world.after(patience, self._impatient)
         elif fault == "stall_client":
             self.dealer.process.stall(world.span(faults.stall_for))
+        elif fault == "blink":
+            self.dealer.process.stall(faults.down_for[1] * (0.3 + world.random.random()))
+            self.router.process.suffer("crash")
         elif fault == "stall_server":
             self.router.process.stall(world.span(faults.stall_for))
         else:
@@ -291,15 +175,18 @@ class VirtualDealer:
     """A DEALER that connects to one address, with IMMEDIATE and a monitor."""
 
     def __init__(self, world: World, process: Process, address: str) -> None:
-        self.world = world
-        self.process = process
-        self.address = address
+        self.world: World = world
+        self.process: Process = process
+        self.address: str = address
         self.inbox: deque[tuple[Wire, Frames]] = deque()
         self.wire: Wire | None = None
         self.cut_until: float = 0.0
-        self.wants_room = False
+        self.wants_room: bool = False
         """Said FULL: tell when that is over."""
-        self._reports: list[Link] = []
+        self.known: Link = Link.DOWN
+        """What the machine was told last."""
+        self.reports: list[Link] = []
+        """What the monitor has said and nobody has read."""
         self._reported_at = 0.0
         self._life = 0
         self._tries = 0
@@ -337,7 +224,7 @@ class VirtualDealer:
 
     def _tell(self, state: Link, life: int) -> None:
         if life == self._life:
-            self._reports.append(state)
+            self.reports.append(state)
             self.process.poke()
 
     def lost(self, wire: Wire) -> None:
@@ -377,19 +264,22 @@ class VirtualDealer:
 
     def links(self) -> list[Link]:
         """What happened to the connection since the last time."""
-        reports, self._reports = self._reports, []
+        reports, self.reports = self.reports, []
+        if reports:
+            self.known = reports[-1]
         return reports
 
     def reopen(self) -> None:
         """A fresh socket: what may still come in on the old one is dropped."""
         self.close()
         self.wants_room = False
+        self.known = Link.DOWN
         self.world.after(self.world.span(self.world.faults.latency), self._connect, self._life)
 
     def close(self) -> None:
         """Gone: the server is told by the end of the connection, after what was sent on it has got through."""
         self._life += 1
-        self._reports.clear()
+        self.reports.clear()
         self.inbox.clear()
         wire, self.wire = self.wire, None
         if wire is not None and wire.alive:
@@ -399,18 +289,18 @@ class VirtualDealer:
 class VirtualRouter:
     """A ROUTER bound to one address, MANDATORY."""
 
-    wants_room = False
+    wants_room: bool = False
+    writable: bool = True
+    reports: Sequence[Link] = ()
 
     def __init__(self, world: World, process: Process, address: str) -> None:
-        self.world = world
-        self.process = process
-        self.address = address
+        self.world: World = world
+        self.process: Process = process
+        self.address: str = address
         self.inbox: deque[Wire] = deque()
         """Connections with unread messages, in turn: fair queueing."""
         self.routes: dict[bytes, Wire] = {}
         world.listeners[address] = self
-
-    writable = True
 
     def lost(self, wire: Wire) -> None:
         """This end has noticed."""

@@ -249,7 +249,7 @@ class RequestClient:
         call, codec = self._maker.stream(method, body, part, timeout, deadline, headers)
         self._check()
         stream: Stream[Any] = Stream(self._requester, call, codec)
-        call.application = stream._hear
+        call.application = _listener(weakref.ref(stream))
         self._requester.submit(call)
         return stream
 
@@ -309,7 +309,7 @@ class RequestClient:
 
 def _fulfilling(future: Future[Any], codec: Codec[Any]) -> Callable[[Call], None]:
     def fulfil(call: Call) -> None:
-        if not future.set_running_or_notify_cancel():
+        if not future.running() and not future.set_running_or_notify_cancel():
             return
         try:
             value = finish(call, codec)
@@ -330,12 +330,15 @@ class Stream(Generic[T_co]):
         self._codec = codec
         self._parts: deque[Part] = deque()
         self._changed = Condition()
+        self._ended = False
         self._closed = False
 
     def _hear(self, event: Call | Part) -> None:
         with self._changed:
             if isinstance(event, Part):
                 self._parts.append(event)
+            else:
+                self._ended = True  # call.done says so before the last parts have been handed over
             self._changed.notify_all()
 
     def __iter__(self) -> Iterator[T_co]:
@@ -344,7 +347,7 @@ class Stream(Generic[T_co]):
     def __next__(self) -> T_co:
         with self._changed:
             while not self._parts:
-                if self._call.done or self._closed:
+                if self._ended or self._closed:
                     if self._call.failure is not None and not self._closed:
                         raise self._call.failure
                     raise StopIteration
@@ -368,6 +371,20 @@ class Stream(Generic[T_co]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _listener(stream: weakref.ref[Stream[Any]]) -> Callable[[Call | Part], None]:
+    """The loop must not keep a stream alive that nobody reads any more."""
+
+    def hear(event: Call | Part) -> None:
+        reader = stream()
+        if reader is not None:
+            reader._hear(event)
+
+    return hear
 
 
 def _abandoned(requester: BlockingRequester, fork: ForkGuard) -> None:

@@ -25,7 +25,13 @@ MAGIC: bytes = b"\xc1zp"
 VERSION: int = 1
 PREFIX: bytes = MAGIC + bytes([VERSION])
 
-REQUEST, PARTIAL, FINAL, ERROR, CANCEL, CREDIT, BATCH = 1, 2, 3, 4, 5, 6, 7
+REQUEST: int = 1
+PARTIAL: int = 2
+FINAL: int = 3
+ERROR: int = 4
+CANCEL: int = 5
+CREDIT: int = 6
+BATCH: int = 7
 
 STREAM: int = 1
 """The request wants a stream: any number of PARTIAL, then FINAL."""

@@ -1,0 +1,20 @@
+"""Fixtures for every test: the two worlds behind one face."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from .worlds import Awaiting, Blocking
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def world(request: pytest.FixtureRequest) -> Iterator[Blocking | Awaiting]:
+    """``zpatterns`` and ``zpatterns.asyncio``."""
+    if request.param == "blocking":
+        yield Blocking()
+        return
+    awaiting = Awaiting()
+    yield awaiting
+    awaiting.shut()

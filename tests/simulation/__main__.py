@@ -1,0 +1,102 @@
+"""``python -m tests.simulation --seeds 100000 --jobs 2``, or ``--seed 4711 --trace`` to see one of them again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
+from hashlib import sha256
+from time import monotonic
+from typing import Any
+
+from . import world
+
+CHUNK = 250
+
+
+def first_failure(start: int, stop: int) -> tuple[int, str] | None:
+    """The first seed that breaks a rule, and how."""
+    for seed in range(start, stop):
+        try:
+            world.run(seed)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is the finding
+            return seed, f"{type(error).__name__}: {error}"
+    return None
+
+
+class Tracer:
+    """Every event of a seed: a hash of all, the last ones, or all of them on a terminal."""
+
+    def __init__(self, *, show: bool, keep: int = 80) -> None:
+        self.hash = sha256()
+        self.last: deque[str] = deque(maxlen=keep)
+        self.show = show
+        self.events = 0
+
+    def __call__(self, *what: Any) -> None:
+        line = " ".join(f"{part!r:.100}" if isinstance(part, bytes) else str(part) for part in what)
+        self.events += 1
+        self.hash.update(repr(what).encode())
+        self.last.append(line)
+        if self.show:
+            print(line)
+
+
+def replay(seed: int, *, show: bool = False) -> tuple[str, BaseException | None, Tracer]:
+    """Run one seed with its trace: the hash, what was wrong, the events."""
+    tracer = Tracer(show=show)
+    try:
+        world.run(seed, tracer)
+    except Exception as error:  # noqa: BLE001  whatever it is, it is the finding
+        return tracer.hash.hexdigest(), error, tracer
+    return tracer.hash.hexdigest(), None, tracer
+
+
+def report(seed: int, what: str) -> str:
+    """What a failing seed has to say, with its last events."""
+    _, error, tracer = replay(seed)
+    lines = [*tracer.last, "", f"seed {seed}: {what}"]
+    if error is None:
+        lines.append("(it did not fail again: something outside the seed decided)")
+    lines.append(f"again: python -m tests.simulation --seed {seed} --trace")
+    return "\n".join(lines)
+
+
+def many(start: int, seeds: int, jobs: int) -> int:
+    began = monotonic()
+    chunks = [(at, min(at + CHUNK, start + seeds)) for at in range(start, start + seeds, CHUNK)]
+    done = 0
+    with ProcessPoolExecutor(jobs) as pool:
+        for (low, high), failure in zip(chunks, pool.map(first_failure, *zip(*chunks, strict=True)), strict=True):
+            if failure is not None:
+                pool.shutdown(cancel_futures=True)
+                print()
+                print(report(*failure))
+                return 1
+            done += high - low
+            rate = done / (monotonic() - began)
+            print(f"\r{done} of {seeds} seeds, {rate:.0f}/s", end="", flush=True)
+    print(f"\n{seeds} seeds from {start}: every rule held ({monotonic() - began:.1f} s)")
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=10_000, help="how many")
+    parser.add_argument("--start", type=int, default=0, help="the first one")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--seed", type=int, help="run this one alone")
+    parser.add_argument("--trace", action="store_true", help="with --seed: print what happens")
+    arguments = parser.parse_args()
+    if arguments.seed is None:
+        return many(arguments.start, arguments.seeds, arguments.jobs)
+    digest, error, tracer = replay(arguments.seed, show=arguments.trace)
+    print(f"seed {arguments.seed}: {tracer.events} events, trace {digest}")
+    if error is not None:
+        print(f"{type(error).__name__}: {error}")
+    return error is not None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

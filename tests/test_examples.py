@@ -1,0 +1,224 @@
+"""Every example runs as its docstring says, alone or beside its peer, and says what it should within a time limit."""
+
+from __future__ import annotations
+
+import os
+import queue
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
+LIMIT = 20.0
+
+
+class Program:
+    """A running example, and the lines it prints as they come."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-u", *arguments],
+            cwd=EXAMPLES,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._queue.put(line.rstrip("\n"))
+        self._queue.put(None)
+
+    def wait_for(self, text: str, limit: float = LIMIT) -> str:
+        """The first line from here on that holds ``text``."""
+        for line in self._until(monotonic() + limit):
+            if text in line:
+                return line
+        raise AssertionError(f"{text!r} never came; it said:\n" + "\n".join(self.lines))
+
+    def end(self, limit: float = LIMIT) -> int:
+        """Its exit status, and every line of it in ``lines``."""
+        list(self._until(monotonic() + limit))
+        return self.process.wait(limit)
+
+    def interrupt(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.end()
+
+    def _until(self, limit_at: float) -> Iterator[str]:
+        while True:
+            try:
+                line = self._queue.get(timeout=max(0.0, limit_at - monotonic()))
+            except queue.Empty:
+                raise AssertionError("too slow, or it hangs; it said:\n" + "\n".join(self.lines)) from None
+            if line is None:
+                return
+            self.lines.append(line)
+            yield line
+
+    def close(self) -> None:
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        self._reader.join(LIMIT)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@contextmanager
+def program(*arguments: str) -> Iterator[Program]:
+    running = Program(*arguments)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+def free_endpoint() -> str:
+    """Below the ports of outgoing connections: a client that waits for its server at one of those may meet itself."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return f"tcp://127.0.0.1:{port}"
+
+
+# Pairs: each side bare or ours ----------------------------------------------------------------------------------------
+
+WORLDS = [f"Hello {n} -> World {n}" for n in range(10)]
+ECHOES = [str([b"Hello", b"message %d" % n]) for n in range(10)]
+PAIRS = [
+    ("plain_peers/raw_rep.py", "plain_peers/raw_req.py", WORLDS),
+    ("plain_peers/raw_rep.py", "bare_hello_client.py", WORLDS),
+    ("bare_hello_server.py", "plain_peers/raw_req.py", WORLDS),
+    ("bare_hello_server.py", "bare_hello_client.py", WORLDS),
+    ("plain_peers/raw_router.py", "plain_peers/raw_dealer.py", ECHOES),
+    ("plain_peers/raw_router.py", "bare_dealer_client.py", ECHOES),
+    ("bare_router_server.py", "plain_peers/raw_dealer.py", ECHOES),
+    ("bare_router_server.py", "bare_dealer_client.py", ECHOES),
+]
+
+
+@pytest.mark.parametrize("server_first", [True, False], ids=["server_first", "client_first"])
+@pytest.mark.parametrize(("server", "client", "lines"), PAIRS)
+def test_pair(server: str, client: str, lines: list[str], server_first: bool) -> None:
+    endpoint = free_endpoint()
+    first, second = (server, client) if server_first else (client, server)
+    with program(first, endpoint) as one:
+        if server_first:
+            one.wait_for(endpoint)
+        with program(second, endpoint) as other:
+            asking, serving = (other, one) if server_first else (one, other)
+            assert asking.end() == 0
+            assert asking.lines == lines
+            status = serving.interrupt()
+            assert status == 0 or server.startswith("plain_peers")  # a bare program ends with a traceback
+
+
+def test_two_clients_of_a_router_get_their_own_answers() -> None:
+    endpoint = free_endpoint()
+    with program("bare_router_server.py", endpoint) as server, program("plain_peers/raw_dealer.py", endpoint) as raw:
+        with program("bare_dealer_client.py", endpoint) as ours:
+            assert (raw.end(), ours.end()) == (0, 0)
+            assert raw.lines == ours.lines == ECHOES
+        assert server.interrupt() == 0
+
+
+def test_a_bare_client_without_a_server_ends_by_itself() -> None:
+    with program("bare_hello_client.py", free_endpoint()) as client:
+        assert client.end() == 1
+        assert client.lines[-1].startswith("PeerUnavailable: ")
+
+
+def test_a_bare_client_whose_server_dies_ends_by_itself() -> None:
+    endpoint = free_endpoint()
+    with (
+        program("plain_peers/raw_rep.py", endpoint, "3") as server,
+        program("bare_hello_client.py", endpoint) as client,
+    ):
+        assert server.end() == 0
+        assert client.end() == 1
+        assert client.lines[:2] == WORLDS[:2]  # the last reply may meet the end of its connection
+        assert client.lines[-1].split(":")[0] in ("OutcomeUnknown", "PeerUnavailable")
+
+
+def test_typed_hello() -> None:
+    endpoint = free_endpoint()
+    with program("typed_hello.py", "server", endpoint) as server:
+        with program("typed_hello.py", "client", endpoint) as client:
+            assert client.end() == 0
+            assert client.lines == [f"Hello {n} -> World, you {n}" for n in range(10)]
+        assert server.interrupt() == 0
+        assert server.lines == [f"serving at {endpoint}", *(f"Hello {n}" for n in range(10))]
+
+
+def test_start_before_server() -> None:
+    endpoint = free_endpoint()
+    with program("start_before_server.py", "client", endpoint) as client:
+        assert client.wait_for("PeerUnavailable: ")
+        submitted = client.wait_for("submitted in ")
+        assert float(submitted.split()[2]) < 100.0
+        with program("start_before_server.py", "server", endpoint) as server:
+            assert client.end() == 0
+            assert client.lines[-1] == "the reply is 42"
+            assert server.interrupt() == 0
+
+
+# Whole programs -------------------------------------------------------------------------------------------------------
+
+ALONE = {
+    "typed_dealer_router.py": [f"Hello message {n} from me" for n in range(9, -1, -1)],
+    "streaming.py": ["1000151", "the server's generator was closed: True", "it ran at most 64 parts ahead: True"],
+    "errors_with_details.py": [
+        "1. 0.5",
+        "2. INVALID_ARGUMENT b is 0 {'field': 'b', 'given': 0.0}",
+        "3. INTERNAL: the handler of calc.crash raised RuntimeError",
+        "4. INVALID_ARGUMENT: ",
+        "5. UNIMPLEMENTED: ",
+    ],
+    "dedupe.py": ["balance: 70", "sent again: 1 run: 1"],
+    "many_threads.py": ["8000 of 8000 answers are right"],
+    "many_clients.py": ["50 of 50 clients got their own reply"],
+    "asyncio_hello.py": ["Hello, task 0 ... Hello, task 63: 64 replies, side by side: True", "z e r o"],
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_alone(name: str) -> None:
+    with program(name) as example:
+        assert example.end() == 0, example.lines
+        assert len(example.lines) >= len(ALONE[name])
+        for line, expected in zip(example.lines[-len(ALONE[name]) :], ALONE[name], strict=True):
+            assert line.startswith(expected)
+        assert not any("hunter2" in line for line in example.lines)
+
+
+def test_every_example_is_run_here_and_is_short() -> None:
+    files = {path.relative_to(EXAMPLES).as_posix(): path for path in EXAMPLES.rglob("*.py")}
+    files = {name: path for name, path in files.items() if not name.startswith("code_search/")}
+    run = {*ALONE, *(name for pair in PAIRS for name in pair[:2]), "typed_hello.py", "start_before_server.py"}
+    assert set(files) == run
+    assert [name for name, path in files.items() if len(path.read_text().splitlines()) >= 60] == []

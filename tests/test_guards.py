@@ -1,0 +1,400 @@
+"""Misuse in both worlds: a typed error at once, and a message that says what to do next. Never a crash, never a hang."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+from pydantic import BaseModel
+
+import zpatterns
+import zpatterns.asyncio
+from zpatterns import (
+    AddressInUse,
+    Closed,
+    ConfigurationError,
+    Insecure,
+    InsecureEndpointError,
+    Limits,
+    Method,
+    ReplyServer,
+    RequestClient,
+    Retry,
+    SocketOptions,
+    TransportUnavailable,
+    WrongLoopError,
+    WrongThreadError,
+)
+
+from .worlds import ADD, COUNT, LIMIT, Add, Number, Sum, in_threads, until
+
+
+def server_of(world: Any, endpoint: str = "tcp://127.0.0.1:*", **options: Any) -> Any:
+    server = world.Server(endpoint, **options)
+    server.reply(ADD)(lambda request: Sum(total=request.a + request.b))
+    return server
+
+
+def refused(kind: type[Exception], says: str, run: Callable[[], object]) -> str:
+    """``run()`` raises exactly that kind, and says what to do next."""
+    with pytest.raises(kind, match=says) as caught:
+        run()
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+# -- processes ---------------------------------------------------------------------------------------------------------
+
+
+def in_child(*attempts: Callable[[], object]) -> list[str]:
+    """What each attempt raised in a forked child."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        said = []
+        for attempt in attempts:
+            try:
+                attempt()
+                said.append("nothing")
+            except BaseException as error:
+                said.append(f"{type(error).__name__}: {error}")
+        os.write(write, "\n".join(said).encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        lines = pipe.read().split("\n")
+    assert os.waitpid(child, 0)[1] == 0
+    return lines
+
+
+def test_after_fork() -> None:
+    server, unused = ReplyServer("tcp://127.0.0.1:*"), ReplyServer("tcp://127.0.0.1:*")
+    for each in (server, unused):
+        each.reply(ADD)(lambda request: Sum(total=request.a + request.b))
+    with server, RequestClient(server.endpoint) as client:
+        assert client.request(ADD, Add(a=1, b=2)).total == 3
+        said = in_child(
+            lambda: client.request(ADD, Add(a=1, b=2)),
+            lambda: client.submit(ADD, Add(a=1, b=2)),
+            lambda: client.stream(COUNT, Number(value=1)),
+            lambda: client.request_plain(b"x"),
+            unused.__enter__,
+            client.close,
+            server.close,
+        )
+        assert [line.split(":")[0] for line in said] == ["ForkedError"] * 5 + ["nothing"] * 2
+        assert all("make a new one in the child" in line for line in said[:5])
+        assert client.request(ADD, Add(a=2, b=2)).total == 4  # the parent has noticed nothing
+
+
+def test_a_child_may_use_a_client_of_its_own() -> None:
+    server = ReplyServer("tcp://127.0.0.1:*")
+    server.reply(ADD)(lambda request: Sum(total=request.a + request.b))
+    with server:
+
+        def call() -> None:
+            with RequestClient(server.endpoint, context=zmq.Context()) as client:
+                raise ValueError(client.request(ADD, Add(a=1, b=2)).total)
+
+        assert in_child(call) == ["ValueError: 3"]
+
+
+def test_after_fork_in_asyncio() -> None:
+    async def main() -> None:
+        server = zpatterns.asyncio.ReplyServer("tcp://127.0.0.1:*")
+        server.reply(ADD)(lambda request: Sum(total=request.a + request.b))
+        async with server, zpatterns.asyncio.RequestClient(server.endpoint) as client:
+            assert (await client.request(ADD, Add(a=1, b=2))).total == 3
+            said = in_child(
+                lambda: client.request(ADD, Add(a=1, b=2)).send(None), lambda: client.stream(COUNT, Number(value=1))
+            )
+            assert [line.split(":")[0] for line in said] == ["ForkedError"] * 2
+            assert (await client.request(ADD, Add(a=1, b=2))).total == 3
+
+    asyncio.run(main())
+
+
+# -- threads and loops -------------------------------------------------------------------------------------------------
+
+
+def test_an_asyncio_client_on_other_loops_and_threads() -> None:
+    async def main() -> None:
+        server = zpatterns.asyncio.ReplyServer("tcp://127.0.0.1:*")
+        server.reply(ADD)(lambda request: Sum(total=request.a + request.b))
+        async with server, zpatterns.asyncio.RequestClient(server.endpoint) as client:
+
+            async def close_both() -> None:
+                with pytest.raises(WrongLoopError, match="run_coroutine_threadsafe"):
+                    await server.close()
+                await client.close()
+
+            def elsewhere(number: int) -> None:
+                refused(
+                    WrongLoopError,
+                    "make one for each loop",
+                    lambda: asyncio.run(client.request(ADD, Add(a=number, b=2))),
+                )
+                refused(WrongLoopError, "no event loop runs", lambda: client.stream(COUNT, Number(value=1)))
+                refused(WrongLoopError, "another event loop", lambda: asyncio.run(close_both()))
+
+            calls = [asyncio.create_task(client.request(ADD, Add(a=1, b=2))) for _ in range(100)]
+            await asyncio.to_thread(in_threads, 4, elsewhere)
+            assert {reply.total for reply in await asyncio.gather(*calls)} == {3}
+
+    asyncio.run(main())
+
+
+def test_without_a_loop() -> None:
+    client = zpatterns.asyncio.RequestClient("tcp://127.0.0.1:1")
+    refused(WrongLoopError, "zpatterns without asyncio", lambda: client.stream(COUNT, Number(value=1)))
+
+
+def test_a_client_whose_loop_is_closed() -> None:
+    held: list[zpatterns.asyncio.RequestClient] = []
+
+    async def open_() -> None:
+        held.append(zpatterns.asyncio.RequestClient("tcp://127.0.0.1:1"))
+        with pytest.raises(zpatterns.PeerUnavailable):
+            await held[0].request(ADD, Add(a=1, b=2), timeout=0.05)
+
+    asyncio.run(open_())
+    refused(WrongLoopError, "make one for each loop", lambda: asyncio.run(held[0].request(ADD, Add(a=1, b=2))))
+    asyncio.run(held[0].close())
+    refused(Closed, "make a new one", lambda: asyncio.run(held[0].request(ADD, Add(a=1, b=2))))
+
+
+def test_two_tasks_that_wait_for_the_same_part() -> None:
+    async def main() -> None:
+        server = zpatterns.asyncio.ReplyServer("tcp://127.0.0.1:*")
+
+        @server.stream(COUNT)
+        async def count(request: Number) -> AsyncIterator[Number]:
+            await asyncio.sleep(LIMIT)
+            yield Number(value=1)
+
+        async with server, zpatterns.asyncio.RequestClient(server.endpoint) as client:
+            async with client.stream(COUNT, Number(value=1)) as parts:
+                first = asyncio.create_task(anext(parts))
+                await asyncio.sleep(0)
+                with pytest.raises(WrongThreadError, match="another task"):
+                    await anext(parts)
+                first.cancel()
+
+    asyncio.run(main())
+
+
+def test_closed(world: Any) -> None:
+    server = server_of(world)
+    with world.serving(server), world.client(server.endpoint) as client:
+        assert client.call(ADD, Add(a=1, b=2)).total == 3
+        client.close()
+        refused(Closed, "make a new one", lambda: client.call(ADD, Add(a=1, b=2)))
+        refused(Closed, "make a new one", lambda: client.stream(COUNT, Number(value=1)))
+        refused(Closed, "make a new one", lambda: client.plain(b"x"))
+
+
+def test_a_server_starts_once(world: Any) -> None:
+    server = server_of(world)
+    with world.serving(server):
+        refused(Closed, "make a new one to start again", lambda: world.serving(server).__enter__())
+    refused(Closed, "make a new one", lambda: world.serving(server).__enter__())
+
+
+def test_closing_a_server_that_never_started(world: Any) -> None:
+    server = server_of(world)
+    server.close() if world.name == "blocking" else world.do(server.close())
+
+
+# -- addresses ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ipc", "inproc"])
+def test_an_address_in_use(world: Any, transport: str, tmp_path: Path) -> None:
+    bind = {"tcp": "tcp://127.0.0.1:*", "ipc": f"ipc://{tmp_path}/s", "inproc": "inproc://in-use"}[transport]
+    first = server_of(world, bind)
+    with world.serving(first), world.client(first.endpoint) as client:
+        for _ in range(2):
+            with pytest.raises(AddressInUse, match="stop|choose|bind"):
+                world.serving(server_of(world, first.endpoint)).__enter__()
+        assert client.call(ADD, Add(a=1, b=2)).total == 3
+    again = server_of(world, first.endpoint)
+    with world.serving(again), world.client(first.endpoint) as client:
+        assert client.call(ADD, Add(a=1, b=2)).total == 3
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ipc", "inproc"])
+def test_an_address_is_free_as_soon_as_its_server_is_closed(world: Any, transport: str, tmp_path: Path) -> None:
+    """libzmq gives it back in a thread of its own, after close() has returned: it must not take it from the next."""
+    first = server_of(world, {"ipc": f"ipc://{tmp_path}/s", "inproc": "inproc://again"}.get(transport, "tcp://127.0.0.1:*"))
+    with world.serving(first):
+        endpoint = first.endpoint
+    for number in range(50):
+        server = server_of(world, endpoint)
+        with world.serving(server), world.client(endpoint, timeout=LIMIT) as client:
+            assert client.call(ADD, Add(a=number, b=2)).total == number + 2
+
+
+def test_a_path_of_a_live_foreign_server(world: Any, tmp_path: Path) -> None:
+    path = tmp_path / "foreign"
+    with socket.socket(socket.AF_UNIX) as foreign:
+        foreign.bind(str(path))
+        foreign.listen()
+        refused(AddressInUse, "choose another path", lambda: world.serving(server_of(world, f"ipc://{path}")).__enter__())
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(str(path))
+
+
+def test_a_path_that_a_dead_server_left(world: Any, tmp_path: Path) -> None:
+    path = tmp_path / "stale"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    assert path.is_socket()
+    with world.serving(server_of(world, f"ipc://{path}")), world.client(f"ipc://{path}") as client:
+        assert client.call(ADD, Add(a=1, b=2)).total == 3
+
+
+def test_a_path_that_is_something_else(world: Any, tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("do not delete")
+    start = world.serving(server_of(world, f"ipc://{path}")).__enter__
+    refused(ConfigurationError, "choose another path", start)
+    assert path.read_text() == "do not delete"
+    start = world.serving(server_of(world, f"ipc://{tmp_path}/no/folder")).__enter__
+    refused(ConfigurationError, "make it first", start)
+    assert not (tmp_path / "no").exists()
+
+
+def test_only_its_owner_may_connect(world: Any, tmp_path: Path) -> None:
+    with world.serving(server_of(world, f"ipc://{tmp_path}/s")):
+        assert (tmp_path / "s").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.skipif(zmq.has("pgm"), reason="this libzmq has pgm")
+@pytest.mark.parametrize("transport", ["pgm", "epgm"])
+def test_a_transport_this_libzmq_lacks(world: Any, transport: str) -> None:
+    endpoint = f"{transport}://127.0.0.1;239.192.1.1:5555"
+    start = world.serving(server_of(world, endpoint, security=Insecure())).__enter__
+    refused(TransportUnavailable, "Use tcp://", start)
+
+    def connect() -> None:
+        with world.client(endpoint, security=Insecure()) as client:
+            client.call(ADD, Add(a=1, b=2))
+
+    refused(TransportUnavailable, "Use tcp://", connect)
+
+
+@pytest.mark.parametrize("host", ["*", "0.0.0.0", "[::]", "10.1.2.3", "127.0.0.1.example"])
+def test_plaintext_beyond_loopback(world: Any, host: str) -> None:
+    refused(InsecureEndpointError, r"security=Insecure\(\)", lambda: world.Server(f"tcp://{host}:5555"))
+    if host != "*":
+        refused(InsecureEndpointError, r"security=Insecure\(\)", lambda: world.Client(f"tcp://{host}:5555"))
+
+
+def test_plaintext_said_aloud(world: Any) -> None:
+    server = server_of(world, "tcp://0.0.0.0:*", security=Insecure())
+    with world.serving(server):
+        port = server.endpoint.rpartition(":")[2]
+        with world.client(f"tcp://127.0.0.1:{port}") as client:
+            assert client.call(ADD, Add(a=1, b=2)).total == 3
+    refused(ConfigurationError, r"pass Insecure\(\)", lambda: world.Server("tcp://0.0.0.0:1", security=True))
+
+
+# -- arguments ---------------------------------------------------------------------------------------------------------
+
+
+def test_wrong_bodies(world: Any) -> None:
+    server = server_of(world)
+    with world.serving(server), world.client(server.endpoint) as client:
+        for body in ("text", 5, [1, 2], Number(value=1), {"a": "x", "b": 2}, {"a": 1}, object()):
+            with pytest.raises(TypeError, match="Add"):
+                client.call(ADD, body)
+        with pytest.raises(TypeError, match="bytes"):
+            client.plain("text")
+        with pytest.raises(TypeError, match="str to str"):
+            client.call(ADD, Add(a=1, b=2), headers={"n": 1})
+        refused(ConfigurationError, "typed header", lambda: client.plain(b"\xc1zp\x01"))
+        refused(ConfigurationError, r"stream\(\)", lambda: client.call(COUNT, Number(value=1)))
+        refused(ConfigurationError, r"request\(\)", lambda: client.stream(ADD, Add(a=1, b=2)))
+        assert client.client.statistics.started == 0
+        assert client.call(ADD, {"a": 1, "b": 2}).total == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "says"),
+    [
+        ([[]], {}, "at least one endpoint"),
+        ([["tcp://127.0.0.1:1"] * 2], {}, "given twice"),
+        (["localhost:5555"], {}, "transport"),
+        (["tcp://127.0.0.1:*"], {}, "write the number"),
+        (["tcp://127.0.0.1:1"], {"options": SocketOptions(extra={"NO_SUCH": 1})}, "no option 'NO_SUCH'"),
+        (["tcp://127.0.0.1:1"], {"options": SocketOptions(extra={"LINGER": b"x"})}, "LINGER"),
+    ],
+)
+def test_arguments_of_a_client(world: Any, arguments: list[Any], options: dict[str, Any], says: str) -> None:
+    def connect() -> None:
+        with world.client(*arguments, **options) as client:
+            client.call(ADD, Add(a=1, b=2))
+
+    refused(ConfigurationError, says, connect)
+
+
+def test_arguments_of_policies_and_servers(world: Any) -> None:
+    refused(ConfigurationError, "at least one attempt", lambda: Retry(attempts=0))
+    refused(ConfigurationError, "greater than 0", lambda: Limits(queue=0))
+    refused(ConfigurationError, "never waits for ever", lambda: SocketOptions(linger=-1))
+    refused(ConfigurationError, "at least one is needed", lambda: world.Server("tcp://127.0.0.1:*", threads=0))
+    refused(ConfigurationError, "no spaces", lambda: world.Server("tcp://127.0.0.1:*", name="a b"))
+    start = world.serving(world.Server("tcp://127.0.0.1:*")).__enter__
+    refused(ConfigurationError, "register one with @server.reply", start)
+
+
+def test_handlers_that_cannot_work(world: Any) -> None:
+    class Local(BaseModel):
+        value: int
+
+    def local(request: Local) -> Sum:
+        return Sum(total=request.value)
+
+    def other(request: Number) -> Sum:
+        return Sum(total=request.value)
+
+    def three(a: int, b: int, c: int) -> int:
+        return a + b + c
+
+    server = world.Server("tcp://127.0.0.1:*")
+    refused(ConfigurationError, "top of a module", lambda: server.reply(local))
+    refused(ConfigurationError, "contract of 'calc.add'", lambda: server.reply(ADD)(other))
+    refused(ConfigurationError, "Put them into the request", lambda: server.reply(three))
+    refused(ConfigurationError, "zp", lambda: server.reply("zp.mine")(other))
+    refused(ConfigurationError, "@server.stream", lambda: server.reply(COUNT))
+    refused(ConfigurationError, "@server.reply", lambda: server.stream(ADD))
+    server.reply("mine")(other)
+    refused(ConfigurationError, "answers a method once", lambda: server.reply("mine")(other))
+    refused(ConfigurationError, "name", lambda: Method("with space", Add, Sum))
+
+
+def test_many_threads_start_one_client_and_one_closes_it(world: Any) -> None:
+    server = server_of(world)
+    with world.serving(server):
+        for _ in range(10):
+            with world.client(server.endpoint) as client:
+
+                def work(number: int, client: Any = client) -> None:
+                    try:
+                        for _ in range(10):
+                            client.call(ADD, Add(a=number, b=2))
+                        if number == 0:
+                            client.close()
+                    except Closed:
+                        pass
+
+                in_threads(8, work)
+    until(lambda: not any("zpatterns-client" in thread.name for thread in threading.enumerate()))
+
