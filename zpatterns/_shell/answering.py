@@ -20,6 +20,10 @@ Failure = tuple[Status, str, Mapping[str, Any]]
 Answer = tuple[int, Frame, Frames]
 
 
+_SMALL = 65_536
+"""No message limit is below this."""
+
+
 class BadRequest(Exception):
     """The request's body is not of the handler's type: the caller's fault."""
 
@@ -47,6 +51,8 @@ def encoded(codec: Codec[Any] | None, value: Any, limits: Limits) -> Answer:
     assert codec is not None
     payload, buffers = codec.encode(value)
     size = len(payload)
+    if not buffers and size <= _SMALL:
+        return codec.wire_id, payload, buffers
     if buffers:
         size += sum(memoryview(buffer).nbytes for buffer in buffers)
     if size > limits.message or len(buffers) + 5 > limits.frames:

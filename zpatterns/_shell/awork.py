@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from ..core.jobs import Job
-from ..core.machine import Frames
 from .answering import Answer, Failure, arguments, encoded, failure_of, plain_frames
+from .binding import Handler
 from .work import HandlerWork
 
 
@@ -16,20 +16,20 @@ class AsyncHandlerWork(HandlerWork):
 
     def is_async(self, job: Job) -> bool:
         """Whether the handler of this job is ``async def``."""
-        return self.handlers[job.method].is_async
+        return bool(job.rule.application.is_async)
 
     def begin(self, job: Job) -> Coroutine[Any, Any, Any] | Failure:
         """The coroutine of a unary handler, not started yet; or why it cannot be called."""
-        handler = self.handlers[job.method]
+        handler: Handler = job.rule.application
         try:
             coroutine: Coroutine[Any, Any, Any] = handler.function(*arguments(handler, job))
         except Exception as error:  # noqa: BLE001  every exception becomes an answer
             return failure_of(error, handler, self.mapping)
         return coroutine
 
-    def result(self, job: Job, value: Any, error: BaseException | None) -> Answer | Frames | Failure:
+    def result(self, job: Job, value: Any, error: BaseException | None) -> Answer | list[bytes] | Failure:
         """The answer, from what the coroutine returned or raised."""
-        handler = self.handlers[job.method]
+        handler: Handler = job.rule.application
         if error is None:
             try:
                 if handler.name is None:
@@ -41,7 +41,7 @@ class AsyncHandlerWork(HandlerWork):
 
     async def parts_async(self, job: Job) -> AsyncIterator[Answer | Failure]:
         """Run an async generator; closing this one closes the handler's."""
-        handler = self.handlers[job.method]
+        handler: Handler = job.rule.application
         try:
             values: Any = handler.function(*arguments(handler, job))
             try:

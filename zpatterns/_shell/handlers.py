@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Generic, TypeVar, overload
 
 from ..contract import Method, StreamMethod
+from ..core.jobs import Rule
 from ..errors import ConfigurationError, Status
 from .binding import Handler, bind, bind_plain
 from .context import RequestContext
@@ -199,3 +201,8 @@ class Handlers:
 
     def _catalogue(self) -> Sequence[Handler]:
         return [handler for name, handler in self._handlers.items() if name is not None and not name.startswith("zp.")]
+
+
+def rules_of(handlers: Mapping[str | None, Handler]) -> dict[str | None, Rule]:
+    """What the replier must know of each method; the rule carries its handler."""
+    return {name: replace(handler.rule, application=handler) for name, handler in handlers.items()}

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..core.jobs import Job
-from ..core.machine import Frames
 from ..errors import Status
 from ..policy import Limits
 from .answering import Answer, Failure, arguments, encoded, failure_of, plain_frames
@@ -14,29 +13,19 @@ from .binding import Handler
 
 
 class HandlerWork:
-    """The application's side of every job of one server. No method of it raises."""
+    """The application's side of every job of one server: its rule carries the handler. No method of it raises."""
 
     def __init__(
         self,
-        handlers: Mapping[str | None, Handler],
         mapping: Mapping[type[Exception], Status],
         limits: Limits,
     ) -> None:
-        self.handlers = handlers
         self.mapping = mapping
         self.limits = limits
 
-    def handler(self, job: Job) -> Handler:
-        """The handler of a job that the replier has admitted."""
-        return self.handlers[job.method]
-
-    def plain(self, job: Job) -> bool:
-        """Whether the answer is bare frames."""
-        return job.header is None
-
-    def answer(self, job: Job) -> Answer | Frames | Failure:
+    def answer(self, job: Job) -> Answer | list[bytes] | Failure:
         """Run a unary handler."""
-        handler = self.handlers[job.method]
+        handler: Handler = job.rule.application
         try:
             value = handler.function(*arguments(handler, job))
             if handler.name is None:
@@ -49,7 +38,7 @@ class HandlerWork:
 
     def parts(self, job: Job) -> Iterator[Answer | Failure]:
         """Run a stream handler; closing this iterator closes the handler's generator."""
-        handler = self.handlers[job.method]
+        handler: Handler = job.rule.application
         try:
             values: Any = iter(handler.function(*arguments(handler, job)))
             try:

@@ -16,7 +16,7 @@ import zmq
 
 from .._shell.awork import AsyncHandlerWork
 from .._shell.guards import ForkGuard, check_loop, checked_endpoint
-from .._shell.handlers import Handlers
+from .._shell.handlers import Handlers, rules_of
 from .._shell.operations import check_served, operations
 from ..core.jobs import ReplierStatistics
 from ..core.replier import Replier
@@ -172,7 +172,7 @@ class ReplyServer(Handlers):
         started = monotonic()
         handlers = {**self._handlers, **operations(self, lambda: machine, started)}
         machine = Replier(
-            {name: handler.rule for name, handler in handlers.items()},
+            rules_of(handlers),
             incarnation=os.urandom(8),
             threads=self._thread_count,
             limits=self._limits,
@@ -182,7 +182,7 @@ class ReplyServer(Handlers):
         if router is None:
             router = Router(self._context or sockets.default_context(), self._checked, self._options, self._limits)
         self._address = router.address
-        work = AsyncHandlerWork(handlers, self._exceptions, self._limits)
+        work = AsyncHandlerWork(self._exceptions, self._limits)
         self._replier = AsyncReplier(
             machine,
             Pump(machine, [router], self._limits),

@@ -23,6 +23,11 @@ class Rule:
     lane: int = LOOP
     stream: bool = False
     dedupe: bool = False
+    application: Any = None
+    """Whatever the application wants to find again: its handler."""
+
+
+_NO_RULE = Rule()
 
 
 class Why(Enum):
@@ -39,7 +44,7 @@ class Job:
 
     __slots__ = (
         "application", "batches", "credit", "done", "due", "expires_at", "header", "heard_at", "id", "key", "lane",
-        "path", "payload", "remembered", "rest", "routing_id", "running", "sequence", "stopped",
+        "path", "remembered", "rest", "routing_id", "rule", "running", "sequence", "stopped",
     )  # fmt: skip
 
     def __init__(self, routing_id: bytes, path: Sequence[bytes], header: Request | None, rest: Sequence[Frame]) -> None:
@@ -53,7 +58,9 @@ class Job:
         self.id: bytes = path[-2] if len(path) > 1 else b""
         self.key: object = self.id if len(self.id) == 16 else (routing_id, *path) if self.id else object()
         self.lane: int = LOOP
-        self.expires_at: float = float("inf")
+        self.rule: Rule = _NO_RULE
+        """Of its method, once it was admitted."""
+        self.expires_at: float = inf
         self.due: float = 0.0
         self.batches: int = 0
         """The BATCHES flag, if its caller reads batches and the request id is all the way back to it."""

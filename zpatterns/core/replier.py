@@ -215,6 +215,7 @@ class Replier:
 
     def _queue(self, job: Job, rule: Rule) -> None:
         job.lane = rule.lane
+        job.rule = rule
         self._jobs[job.key] = job
         self._lanes.queues[rule.lane].append(job)
         self._untimed.append(job)

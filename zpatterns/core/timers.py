@@ -24,18 +24,20 @@ T = TypeVar("T", bound=Timed)
 class Timers(Generic[T]):
     """Items by the time in their ``due``; 0.0 means not in here."""
 
-    __slots__ = ("_exact", "_slots", "_starts")
+    __slots__ = ("_count", "_exact", "_slots", "_starts")
 
     def __init__(self) -> None:
         self._slots: dict[int, dict[T, None]] = {}
         self._starts: list[int] = []
         self._exact: float | None = None
+        self._count = 0
 
     def set(self, item: T, when: float) -> None:
         """Put an item at ``when``, from wherever it was."""
         if item.due:
             self.remove(item)
         item.due = when
+        self._count += 1
         slot = int(when * _SLOTS)
         items = self._slots.get(slot)
         if items is None:
@@ -48,12 +50,15 @@ class Timers(Generic[T]):
     def remove(self, item: T) -> None:
         """Take an item out; nothing happens if it is not in."""
         if item.due:
-            self._slots[int(item.due * _SLOTS)].pop(item, None)
+            del self._slots[int(item.due * _SLOTS)][item]
+            self._count -= 1
             item.due = 0.0
 
     @property
     def wakes_at(self) -> float | None:
         """No later than the earliest item; a little early for items that are still far away."""
+        if not self._count:  # empty slots stay: the next item will most likely want the same
+            return None
         if self._exact is not None:
             return self._exact
         starts = self._starts
@@ -76,6 +81,7 @@ class Timers(Generic[T]):
                 self._exact = min(item.due for item in items)
                 break
             del self._slots[heappop(starts)]
+        self._count -= len(out)
         out.sort(key=_due)
         for item in out:
             item.due = 0.0

@@ -14,7 +14,7 @@ from ..errors import Closed
 from .aio import AsyncLoop
 from .carrier import Carriers
 from .pump import Pump
-from .replying import Answer, Failure, Gate, Work, advance, finish, is_failure, run_on_thread, streams
+from .replying import Answer, Failure, Gate, Work, advance, finish, is_failure, run_on_thread
 from .threads import DaemonThreads
 
 
@@ -106,11 +106,11 @@ class AsyncReplier:
                 self._threads.run(run_on_thread, self._work, job, self._post)
             elif self._work.is_async(job):
                 self._begin(job)
-            elif streams(job):
+            elif job.rule.stream:
                 job.application = self._work.parts(job)
-                advance(self.machine, self._work, job)
+                advance(self.machine, job)
             else:
-                finish(self.machine, self._work, job, self._work.answer(job))
+                finish(self.machine, job, self._work.answer(job))
         elif kind is Credited:
             self._credit(event.job, event.parts)
         elif kind is Stop:
@@ -124,7 +124,7 @@ class AsyncReplier:
             if application.credited is not None and not application.credited.done():
                 application.credited.set_result(None)
         elif application is not None:
-            advance(self.machine, self._work, job)
+            advance(self.machine, job)
 
     def _stop(self, job: Job) -> None:
         application = job.application
@@ -140,12 +140,12 @@ class AsyncReplier:
     # -- async def ----------------------------------------------------------------------------------------------
 
     def _begin(self, job: Job) -> None:
-        if streams(job):
+        if job.rule.stream:
             self._carriers.add(job, self._run_stream(job))
             return
         begun = self._work.begin(job)
         if is_failure(begun):
-            finish(self.machine, self._work, job, begun)
+            finish(self.machine, job, begun)
         else:
             self._carriers.add(job, begun)  # type: ignore[arg-type]
 
@@ -160,13 +160,13 @@ class AsyncReplier:
 
     def _done(self, job: Job, value: Any, error: BaseException | None) -> None:
         """A coroutine has ended. A cancel that was not ours is the loop's end: nobody is answered any more."""
-        if isinstance(error, asyncio.CancelledError) and (job.stopped is not None or self._closed):
-            result = None
-        elif error is None and streams(job):
+        if error is None and job.rule.stream:
             result = value
+        elif isinstance(error, asyncio.CancelledError) and (job.stopped is not None or self._closed):
+            result = None
         else:
             result = self._work.result(job, value, error)
-        finish(self.machine, self._work, job, result)
+        finish(self.machine, job, result)
         if self._waiting_to_stop is not None:
             self._waiting_to_stop.set()
         self._loop.touched()

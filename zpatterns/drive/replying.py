@@ -15,7 +15,6 @@ from ..core.jobs import THREADS, Credited, Dispatch, Job, Stop
 from ..core.machine import Frame, Frames
 from ..core.replier import Replier
 from ..errors import Status
-from ..wire.message import STREAM
 from .blocking import Loop
 from .pump import Pump
 from .threads import DaemonThreads
@@ -29,11 +28,7 @@ Answer = tuple[int, Frame, Frames]
 class Work(Protocol):
     """The application's side of one job. None of these raises; failures are values."""
 
-    def plain(self, job: Job) -> bool:
-        """Whether the answer is bare frames."""
-        ...
-
-    def answer(self, job: Job) -> Answer | Frames | Failure:
+    def answer(self, job: Job) -> Answer | list[bytes] | Failure:
         """Run the handler of a unary job."""
         ...
 
@@ -77,27 +72,23 @@ class Gate:
 Post = Callable[..., None]
 
 
-def streams(job: Job) -> bool:
-    """Whether the caller wants a stream."""
-    return job.header is not None and bool(job.header.flags & STREAM)
-
-
-def finish(machine: Replier, work: Work, job: Job, result: Any) -> None:
-    """Hand a handler's result to the replier: an answer, a failure, or None for the end of a stream."""
-    if result is None:
+def finish(machine: Replier, job: Job, result: Any) -> None:
+    """Hand a handler's result to the replier: an answer, a failure, plain frames, or None for the end of a stream."""
+    if type(result) is tuple:
+        if type(result[0]) is int:
+            machine.reply(job, *result)
+        else:
+            machine.fail(job, *result)
+    elif result is None:
         machine.end(job)
-    elif is_failure(result):
-        machine.fail(job, *result)
-    elif work.plain(job):
-        machine.reply_plain(job, result)
     else:
-        machine.reply(job, *result)
+        machine.reply_plain(job, result)
 
 
 def run_on_thread(work: Work, job: Job, post: Post) -> None:
     """On a daemon thread: run one job to its end; ``post(function, ...)`` has the loop call it with the machine."""
-    if not streams(job):
-        post(finish, work, job, work.answer(job))
+    if not job.rule.stream:
+        post(finish, job, work.answer(job))
         return
     gate = job.application = Gate(job.credit)
     failure: Any = None
@@ -111,15 +102,15 @@ def run_on_thread(work: Work, job: Job, post: Post) -> None:
                 parts.close()
                 break
             post(Replier.part, job, *part)
-    post(finish, work, job, failure)
+    post(finish, job, failure)
 
 
-def advance(machine: Replier, work: Work, job: Job) -> None:
+def advance(machine: Replier, job: Job) -> None:
     """An inline stream: as many parts as there is credit for, then wait for more."""
     while job.credit and not job.done:
         part = next(job.application, None)
         if part is None or is_failure(part):
-            finish(machine, work, job, part)
+            finish(machine, job, part)
             return
         machine.part(job, *part)
 
@@ -160,16 +151,16 @@ class BlockingReplier:
             job: Job = event.job
             if job.lane == THREADS:
                 self._threads.run(run_on_thread, self._work, job, self._post)
-            elif streams(job):
+            elif job.rule.stream:
                 job.application = self._work.parts(job)
-                advance(self.machine, self._work, job)
+                advance(self.machine, job)
             else:
-                finish(self.machine, self._work, job, self._work.answer(job))
+                finish(self.machine, job, self._work.answer(job))
         elif kind is Credited:
             if isinstance(event.job.application, Gate):
                 event.job.application.grant(event.parts)
             elif event.job.application is not None:
-                advance(self.machine, self._work, event.job)
+                advance(self.machine, event.job)
         elif kind is Stop:
             application = event.job.application
             if isinstance(application, Gate):

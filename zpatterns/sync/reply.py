@@ -14,7 +14,7 @@ from typing import Any, Self
 import zmq
 
 from .._shell.guards import ForkGuard, checked_endpoint
-from .._shell.handlers import Handlers
+from .._shell.handlers import Handlers, rules_of
 from .._shell.operations import check_served, operations
 from .._shell.work import HandlerWork
 from ..core.jobs import ReplierStatistics
@@ -139,7 +139,7 @@ class ReplyServer(Handlers):
         started = monotonic()
         handlers = {**self._handlers, **operations(self, lambda: machine, started)}
         machine = Replier(
-            {name: handler.rule for name, handler in handlers.items()},
+            rules_of(handlers),
             incarnation=os.urandom(8),
             threads=self._thread_count,
             limits=self._limits,
@@ -149,7 +149,7 @@ class ReplyServer(Handlers):
         if router is None:
             router = Router(self._context or sockets.default_context(), self._checked, self._options, self._limits)
         self._address = router.address
-        work = HandlerWork(handlers, self._exceptions, self._limits)
+        work = HandlerWork(self._exceptions, self._limits)
         self._replier = BlockingReplier(
             machine,
             Pump(machine, [router], self._limits),
