@@ -23,7 +23,7 @@ import zmq
 
 import zpatterns as z
 from zpatterns._shell.calls import Maker, finish
-from zpatterns._shell.handlers import Handlers
+from zpatterns._shell.handlers import Handlers, rules_of
 from zpatterns._shell.work import HandlerWork
 from zpatterns.core.machine import Frames, Link
 from zpatterns.core.replier import Replier
@@ -73,9 +73,9 @@ class Pair:
 
         self.limits = limits
         self.maker = Maker(timeout=7.5, retry=z.Retry(), limits=limits)
-        self.work = HandlerWork(handlers._handlers, {}, limits)
+        self.work = HandlerWork({}, limits)
         self.requester = Requester(1, prefix=os.urandom(8), random=random.random)
-        rules = {name: handler.rule for name, handler in handlers._handlers.items()}
+        rules = rules_of(handlers._handlers)
         self.replier = Replier(rules, incarnation=os.urandom(8))
         self.requester.link(0, Link.UP, monotonic())
         self.requester.events.clear()
@@ -128,7 +128,7 @@ class Pair:
         results = [(job, work.answer(job)) for job in jobs]
         watch.lap("server", "decode, handler, encode")
         for job, result in results:
-            replying.finish(replier, work, job, result)
+            replying.finish(replier, job, result)
         watch.lap("server", "machine takes reply")
         replier.flush(monotonic())
         watch.lap("server", "machine flushes")

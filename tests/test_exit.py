@@ -206,7 +206,7 @@ def test_a_second_signal_stops_now(name: str, tmp_path: Path) -> None:
         until(refuses)
         served.process.send_signal(signal.SIGTERM)
         assert served.ended() == (0, "")
-        with pytest.raises(Exception, match="UNAVAILABLE|stopped"):
+        with pytest.raises(Exception, match=r"UNAVAILABLE|stopped"):
             running.result(LIMIT)
 
 

@@ -55,9 +55,8 @@ def failing(world: Any, error: BaseException, **options: Any) -> Any:
 
 
 def raised(world: Any, server: Any, *arguments: Any, **options: Any) -> Any:
-    with world.serving(server), world.client(server.endpoint) as client:
-        with pytest.raises(ZPatternsError) as caught:
-            client.call(*(arguments or (ADD, Add(a=1, b=2))), **options)
+    with world.serving(server), world.client(server.endpoint) as client, pytest.raises(ZPatternsError) as caught:
+        client.call(*(arguments or (ADD, Add(a=1, b=2))), **options)
     return caught.value
 
 
@@ -125,7 +124,8 @@ class Cancelled(BaseException):
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError(SECRET), SystemExit(SECRET), Unspeakable(), Cancelled(SECRET), RecursionError(), StopIteration()]
+    "error",
+    [RuntimeError(SECRET), SystemExit(SECRET), Unspeakable(), Cancelled(SECRET), RecursionError(), StopIteration()],
 )
 def test_what_was_not_meant_for_the_caller_is_internal(world: Any, error: BaseException, caplog: Any) -> None:
     """And the thread it was raised on lives on: with one thread, the next request shows it."""

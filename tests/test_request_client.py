@@ -206,12 +206,15 @@ def test_a_slow_reader_slows_the_server(world: Any) -> None:
             made.append(value)
             yield Number(value=value)
 
-    with world.serving(server), world.client(server.endpoint, limits=Limits(credit=8)) as client:
-        with client.stream(COUNT, Number(value=1000)) as parts:
-            assert next(parts).value == 0
-            until(lambda: len(made) >= 8)
-            assert len(made) <= 16 + 2
-            assert [part.value for part in parts] == list(range(1, 1000))
+    with (
+        world.serving(server),
+        world.client(server.endpoint, limits=Limits(credit=8)) as client,
+        client.stream(COUNT, Number(value=1000)) as parts,
+    ):
+        assert next(parts).value == 0
+        until(lambda: len(made) >= 8)
+        assert len(made) <= 16 + 2
+        assert [part.value for part in parts] == list(range(1, 1000))
 
 
 def test_a_stream_that_falls_silent_and_one_that_takes_too_long(world: Any) -> None:

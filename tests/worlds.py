@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel
 
@@ -62,7 +62,7 @@ def in_threads(count_: int, work: Callable[[int], Any], limit: float = LIMIT) ->
         try:
             start.wait(limit)
             results[number] = work(number)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  raised again below
             results[number] = error
 
     threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(count_)]
@@ -217,7 +217,7 @@ class AwaitingStream:
     def close(self) -> None:
         self._world.do(self._stream.aclose())
 
-    def __enter__(self) -> AwaitingStream:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

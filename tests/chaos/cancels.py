@@ -29,22 +29,21 @@ async def scenario(calls: int, seed: int, workers: int = 200) -> tuple[Ends, dic
     """So many calls; how they ended, and the statistics of client and server afterwards. Asserts that all adds up."""
     server, ends = _server(seed), Ends()
     before = asyncio.all_tasks()
-    async with server:
-        async with zpatterns.asyncio.RequestClient(server.endpoint, limits=Limits(in_flight=100)) as client:
-            await client.request(ECHO, 0)
-            numbers = iter(range(1, calls + 1))
-            chances = [Random(f"{seed}/{worker}") for worker in range(workers)]
-            await asyncio.gather(*(_work(client, numbers, chance, ends) for chance in chances))
-            machine: Any = client._requester.machine  # type: ignore[union-attr]
-            assert machine.open_calls == 0
-            assert not any(port.in_flight for port in machine.ports)
-            for _ in range(1000):
-                replier: Any = server._replier.machine  # type: ignore[union-attr]
-                if not replier.running and not replier.queued:
-                    break
-                await asyncio.sleep(0.01)
-            assert not replier.running and not replier.queued and not replier._jobs
-            mine, theirs = asdict(client.statistics), asdict(server.statistics)
+    async with server, zpatterns.asyncio.RequestClient(server.endpoint, limits=Limits(in_flight=100)) as client:
+        await client.request(ECHO, 0)
+        numbers = iter(range(1, calls + 1))
+        chances = [Random(f"{seed}/{worker}") for worker in range(workers)]
+        await asyncio.gather(*(_work(client, numbers, chance, ends) for chance in chances))
+        machine: Any = client._requester.machine  # type: ignore[union-attr]
+        assert machine.open_calls == 0
+        assert not any(port.in_flight for port in machine.ports)
+        for _ in range(1000):
+            replier: Any = server._replier.machine  # type: ignore[union-attr]
+            if not replier.running and not replier.queued:
+                break
+            await asyncio.sleep(0.01)
+        assert not replier.running and not replier.queued and not replier._jobs
+        mine, theirs = asdict(client.statistics), asdict(server.statistics)
     for _ in range(10):
         await asyncio.sleep(0)
     assert asyncio.all_tasks() == before

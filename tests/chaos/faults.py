@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 
 class Servers:
@@ -64,7 +65,7 @@ class Servers:
         except FileNotFoundError:
             return Counter()
 
-    def __enter__(self) -> Servers:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
 import zpatterns
 from tests.worlds import (
@@ -34,13 +34,13 @@ from tests.worlds import (
 )
 from zpatterns import Limits, ReplyError, Retry, Status
 from zpatterns._shell.calls import Maker, finish
+from zpatterns._shell.handlers import rules_of
 from zpatterns._shell.work import HandlerWork
 from zpatterns.core.calls import Call, Part
 from zpatterns.core.jobs import ALWAYS, Dispatch, Job, Rule
 from zpatterns.core.replier import Replier
 from zpatterns.core.requester import Requester
-from zpatterns.drive.replying import advance, streams
-from zpatterns.drive.replying import finish as hand_in
+from zpatterns.drive.replying import advance, finish as hand_in
 from zpatterns.drive.virtual import VirtualReplier, VirtualRequester
 from zpatterns.drive.virtual_world import World
 from zpatterns.testing import TestServer
@@ -136,9 +136,9 @@ class Virtual:
         server = zpatterns.ReplyServer("inproc://virtual")
         register(server, lambda: None, inline=True)
         limits = Limits()
-        rules = {name: handler.rule for name, handler in server._handlers.items()}
+        rules = rules_of(server._handlers)
         rules["zp.ping"] = Rule(ALWAYS)
-        self._work = HandlerWork(server._handlers, {}, limits)
+        self._work = HandlerWork({}, limits)
         self._held: deque[Job] = deque()
         self._number_held = 0
         self._machine = Replier(rules, incarnation=b"12345678", threads=64, limits=limits)
@@ -154,7 +154,7 @@ class Virtual:
         if not isinstance(event, Dispatch):
             if job.application is not None and not job.done:
                 if job.stopped is None:
-                    advance(self._machine, self._work, job)
+                    advance(self._machine, job)
                 else:
                     job.application.close()
                     self._machine.end(job)
@@ -163,11 +163,11 @@ class Virtual:
         elif job.method in (ONCE.name, DEDUPE.name):
             self._held.append(job)
             self._number_held += 1
-        elif streams(job):
+        elif job.rule.stream:
             job.application = self._work.parts(job)
-            advance(self._machine, self._work, job)
+            advance(self._machine, job)
         else:
-            hand_in(self._machine, self._work, job, self._work.answer(job))
+            hand_in(self._machine, job, self._work.answer(job))
 
     def _soon(self, call: Call) -> None:
         """From the real clock of the shell to the world's."""
@@ -184,7 +184,7 @@ class Virtual:
             if not future.cancelled():
                 try:
                     future.set_result(finish(ended, codec))
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001  it belongs to whoever asks the future
                     future.set_exception(error)
 
         call.application = end
@@ -221,7 +221,7 @@ class Virtual:
     def release(self) -> None:
         while self._held:
             job = self._held.popleft()
-            self.server.post(hand_in, self._machine, self._work, job, self._work.answer(job))
+            self.server.post(hand_in, self._machine, job, self._work.answer(job))
 
     def until(self, condition: Callable[[], object]) -> None:
         over = self.world.now + 2 * LIMIT
@@ -264,7 +264,7 @@ class VirtualStream:
         self._driver.driver.read(self._call)
         return self._codec.decode(part.codec, part.frames[0], part.frames[1:])
 
-    def __enter__(self) -> VirtualStream:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

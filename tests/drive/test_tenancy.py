@@ -19,8 +19,15 @@ import pytest
 import zmq
 
 from tests.worlds import ADD, COUNT, LIMIT, ONCE, Add, Number, Sum, in_threads, until
-from zpatterns import Closed, PeerUnavailable, ReplyServer, RequestClient, RequestTimeout, WrongThreadError
-from zpatterns import ZPatternsError
+from zpatterns import (
+    Closed,
+    PeerUnavailable,
+    ReplyServer,
+    RequestClient,
+    RequestTimeout,
+    WrongThreadError,
+    ZPatternsError,
+)
 
 NOBODY = "ipc:///tmp/zpatterns-nobody-is-bound-here"
 
@@ -100,9 +107,6 @@ class Held:
     def _count(self, request: Number) -> Iterator[Number]:
         for value in range(request.value):
             yield Number(value=value)
-
-
-
 
 
 @pytest.fixture
@@ -202,7 +206,7 @@ def test_a_blocking_call_from_a_callback_is_refused_at_once(held: Held) -> None:
     def listen(endpoint: str, up: bool) -> None:
         try:
             client.request(ADD, Add(a=1, b=2))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  looked at below
             caught.append(error)
         heard.set()
 

@@ -55,16 +55,8 @@ class Maker:
         if buffers or len(payload) > 65_536:
             self._check_size(name, payload, buffers)
         seconds = self.timeout if timeout is None else _checked_timeout(timeout)
-        call = Call(
-            name,
-            payload,
-            monotonic() + seconds,
-            self._attempts,
-            codec=request_codec.wire_id if body is not None else 1,
-            buffers=buffers,
-            idempotent=sure,
-            dedupe=dedupe,
-        )
+        wire_id = request_codec.wire_id if body is not None else 1
+        call = Call(name, payload, monotonic() + seconds, self._attempts, wire_id, buffers, sure, dedupe)
         if headers:
             call.extra = _checked_headers(headers)
         if not wait_for_ready:

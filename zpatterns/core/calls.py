@@ -27,11 +27,11 @@ class Call:
         payload: Frame,
         deadline: float,
         attempts: int,
-        *,
         codec: int = 1,
         buffers: Sequence[Frame] = (),
         idempotent: bool = False,
         dedupe: bool = False,
+        *,
         application: Any = None,
     ) -> None:
         self.method: str | None = method

@@ -12,7 +12,7 @@ _NO_LIMIT = 2**31
 class Lanes:
     """LOOP runs ``concurrency`` handlers at once, THREADS ``threads``, ALWAYS any number; ``intake`` jobs more may wait."""
 
-    __slots__ = ("_intake", "capacity", "dead", "queues", "running")
+    __slots__ = ("capacity", "dead", "intake", "queues", "running")
 
     def __init__(self, concurrency: int, threads: int, intake: int) -> None:
         self.queues: list[deque[Job]] = [deque(), deque(), deque()]
@@ -20,7 +20,7 @@ class Lanes:
         self.dead: list[int] = [0, 0, 0]
         """Jobs that are done and still in their queue."""
         self.capacity: tuple[int, int, int] = (concurrency, threads, _NO_LIMIT)
-        self._intake = intake
+        self.intake: int = intake
 
     @property
     def waiting(self) -> int:
@@ -29,7 +29,7 @@ class Lanes:
 
     def has_room(self, lane: int) -> bool:
         """Whether one more can wait. Free handlers count: the dispatch that gives them work comes after the intake."""
-        most = self._intake + max(0, self.capacity[lane] - self.running[lane])
+        most = self.intake + max(0, self.capacity[lane] - self.running[lane])
         if len(self.queues[lane]) >= most and self.dead[lane]:
             self.queues[lane] = deque(job for job in self.queues[lane] if not job.done)
             self.dead[lane] = 0

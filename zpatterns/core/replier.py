@@ -81,7 +81,7 @@ class Replier:
         """A message came: its routing id first, then the address stack, the delimiter and the body."""
         del port
         routing_id = bytes(frames[0])
-        if len(frames) >= 5 and frames[1] and not frames[2] and w.is_typed(frames[3]):
+        if len(frames) >= 5 and frames[1] and not frames[2] and frames[3][:3] == w.MAGIC:
             self._typed(routing_id, (bytes(frames[1]), b""), frames[3], frames[4:], now)
             return
         for at, frame in enumerate(frames):
@@ -176,7 +176,8 @@ class Replier:
             return
         if (rule.dedupe or header.flags & w.DEDUPE) and not rule.stream and not self._remember(job, now):
             return
-        if not self._has_room(job, rule):
+        lanes = self._lanes
+        if (self.stopping or len(lanes.queues[rule.lane]) >= lanes.intake) and not self._has_room(job, rule):
             return
         if rule.stream:
             job.credit = min(header.extra.get("credit", 1), w.CREDIT_MAX)

@@ -330,8 +330,11 @@ class Requester:
             self._fail(call, verdicts.replaced(call))
             return
         call.refusal = verdicts.refused(status, text, details)
-        if call.queued:
-            return  # its next attempt waits already
+        if call.queued:  # its next attempt waits already
+            if not call.bound and call in port.pinned:  # and may now go to any server
+                port.pinned.remove(call)
+                self._waiting.queue.append(call)
+            return
         if call.attempt < call.attempts and (call.idempotent or not call.ports):
             self._timers.set(call, self._waiting.pause(call, port, now))
         elif not call.ports:

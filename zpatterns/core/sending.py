@@ -49,7 +49,11 @@ class Sending:
         """The usable port with the fewest in flight; another than the one that just failed, if there is one."""
         ports = self.ports
         if len(ports) == 1:
-            return ports[0] if self._usable(ports[0], call) else None
+            port = ports[0]
+            if call.bare == ID and not call.dedupe:  # the usual call: what _usable asks, without the call
+                room = port.up and not port.blocked and port.bare is None and len(port.in_flight) < self._in_flight
+                return port if room else None
+            return port if self._usable(port, call) else None
         best: Port | None = None
         best_load = 0
         self._rotation += 1
@@ -105,6 +109,9 @@ class Sending:
         """Write what this turn gave to a port: one message, where its server reads batches."""
         calls, port.tick = port.tick, []
         credit = self.credit
+        if len(calls) == 1 and not calls[0].done:
+            self.outbox.append((port.index, compose.frames(calls[0], now, credit), (port, calls)))
+            return
         together: list[Call] = []
         for call in calls:
             if call.done:

@@ -17,7 +17,6 @@ from .pump import Pump
 from .replying import Answer, Failure, Gate, Work, advance, finish, is_failure, run_on_thread
 from .threads import DaemonThreads
 
-
 log = logging.getLogger("zpatterns")
 
 

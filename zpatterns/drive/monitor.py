@@ -63,6 +63,7 @@ class Monitor:
         address = f"inproc://zpatterns.monitor.{next(_numbers)}"
         watched.monitor(address, _WATCHED)
         self._watched = watched
+        self._shaken = False
         self.socket: zmq.Socket[bytes] = context.socket(zmq.PAIR)
         self.socket.set(zmq.LINGER, 0)
         self.socket.connect(address)
@@ -77,7 +78,13 @@ class Monitor:
             except zmq.ZMQError:
                 return states
             number: int = unpack("=HI", event)[0]
-            states.append(_STATES[number])
+            state = _STATES[number]
+            if number == zmq.EVENT_DISCONNECTED and not self._shaken:
+                # A socket of another kind, for one: libzmq says no more than this, and does not try again (#4196). If
+                # it does, CONNECT_RETRIED follows.
+                state = Link.REFUSED
+            self._shaken = state is Link.UP
+            states.append(state)
 
     def close(self) -> None:
         """Stop watching first: a monitor that outlives its address is EADDRINUSE for the next."""

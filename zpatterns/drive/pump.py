@@ -78,7 +78,7 @@ class Pump:
             for state in states:
                 if state is Link.REFUSED:
                     self.reopen_at[port] = now + _REFUSED_PAUSE
-                elif state is Link.UP:
+                else:  # connected, or libzmq tries again by itself
                     self.reopen_at.pop(port, None)
                 self.machine.link(port, state, now)
 
