@@ -122,7 +122,7 @@ class DecodeError(ZPatternsError, ValueError):
 
     def __init__(self, message: str, *, frames: Sequence[bytes | memoryview] = ()) -> None:
         super().__init__(message)
-        self.frames = list(frames)
+        self.frames: list[bytes | memoryview] = list(frames)
 
 
 class MessageTooLarge(ZPatternsError):

@@ -1,17 +1,32 @@
 # What zpatterns uses of msgpack, which ships no types.
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 class ExtType:
     code: int
     data: bytes
-    def __new__(cls, code: int, data: bytes) -> ExtType: ...
+    def __new__(cls, code: int, data: bytes) -> Self: ...
 
 class Packer:
-    def __init__(self, default: Callable[[Any], object] | None = ..., *, use_bin_type: bool = ..., autoreset: bool = ..., strict_types: bool = ..., datetime: bool = ...) -> None: ...
+    def __init__(
+        self,
+        default: Callable[[Any], object] | None = ...,
+        *,
+        use_bin_type: bool = ...,
+        autoreset: bool = ...,
+        strict_types: bool = ...,
+        datetime: bool = ...,
+    ) -> None: ...
     def pack(self, obj: object, /) -> bytes: ...
 
-def packb(o: object, *, default: Callable[[Any], object] | None = ..., use_bin_type: bool = ..., strict_types: bool = ..., datetime: bool = ...) -> bytes: ...
+def packb(
+    o: object,
+    *,
+    default: Callable[[Any], object] | None = ...,
+    use_bin_type: bool = ...,
+    strict_types: bool = ...,
+    datetime: bool = ...,
+) -> bytes: ...
 def unpackb(
     packed: bytes | bytearray | memoryview,
     *,

@@ -14,7 +14,7 @@ from ..policy import Limits
 from .binding import Handler
 from .context import RequestContext
 
-log = logging.getLogger("zpatterns")
+log: logging.Logger = logging.getLogger("zpatterns")
 
 Failure = tuple[Status, str, Mapping[str, Any]]
 Answer = tuple[int, Frame, Frames]

@@ -19,7 +19,7 @@ from ..errors import ConfigurationError
 from ..policy import Heartbeat, Limits, Retry, SocketOptions
 from .guards import checked_endpoint
 
-log = logging.getLogger("zpatterns")
+log: logging.Logger = logging.getLogger("zpatterns")
 
 
 def requester_pump(

@@ -29,7 +29,7 @@ from ..endpoint import Insecure
 from ..errors import Closed, ConfigurationError, Status
 from ..policy import DEFAULT_GRACE, Heartbeat, Limits, SocketOptions
 
-log = logging.getLogger("zpatterns")
+log: logging.Logger = logging.getLogger("zpatterns")
 
 
 class ReplyServer(Handlers):

@@ -30,22 +30,22 @@ class Bound:
     """One type, bound to its codec and limits."""
 
     def __init__(self, form: Any, codec: str, limits: Limits) -> None:
-        self.label = label(form)
+        self.label: str = label(form)
         self.limits = limits
         self.adapter: TypeAdapter[Any] = _adapter(form, self.label)
-        self.shape = shape_of(self.adapter.core_schema)
-        self.names = frozenset(self.shape.names)
-        self.wire_id = self._choose(codec)
+        self.shape: Shape = shape_of(self.adapter.core_schema)
+        self.names: frozenset[str] = frozenset(self.shape.names)
+        self.wire_id: int = self._choose(codec)
         self.cls: type[Any] | None = form if _is_model(form) else None
         dumping, reading = _arguments(self.shape)
-        self.rechecks = self.cls is None and form is not Any and rechecks(self.adapter.core_schema)
+        self.rechecks: bool = self.cls is None and form is not Any and rechecks(self.adapter.core_schema)
         if self.cls is None and form is not Any and not self.rechecks:
             dumping["warnings"] = "error"  # a microsecond, where no other check tells that a body is the wrong one
-        self.to_python = _with(self.adapter.serializer.to_python, dumping)
-        self.to_json = _with(self.adapter.serializer.to_json, dumping)
-        self.validate = _with(self.adapter.validator.validate_python, reading)
-        self.recheck = _with(self.adapter.validator.validate_python, _BY_NAME_TOO)
-        self.validate_json = _with(self.adapter.validator.validate_json, reading)
+        self.to_python: Callable[[Any], Any] = _with(self.adapter.serializer.to_python, dumping)
+        self.to_json: Callable[[Any], Any] = _with(self.adapter.serializer.to_json, dumping)
+        self.validate: Callable[[Any], Any] = _with(self.adapter.validator.validate_python, reading)
+        self.recheck: Callable[[Any], Any] = _with(self.adapter.validator.validate_python, _BY_NAME_TOO)
+        self.validate_json: Callable[[Any], Any] = _with(self.adapter.validator.validate_json, reading)
 
     @property
     def proven_native(self) -> bool:

@@ -45,9 +45,9 @@ class Lifter:
     __slots__ = ("buffers", "limits", "room")
 
     def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+        self.limits: Limits = limits
         self.buffers: list[Buffer] = []
-        self.room = limits.frames - RESERVED_FRAMES
+        self.room: int = limits.frames - RESERVED_FRAMES
 
     def lift(self, value: Any, level: int = 1) -> Any:
         """The value with placeholders in it; a TypeError if the peer would refuse it."""
@@ -140,8 +140,8 @@ class Taker:
     __slots__ = ("buffers", "taken")
 
     def __init__(self, buffers: Sequence[Buffer]) -> None:
-        self.buffers = buffers
-        self.taken = 0
+        self.buffers: Sequence[Buffer] = buffers
+        self.taken: int = 0
 
     def take(self, code: int, data: bytes) -> Any:
         """The ``ext_hook`` of types that can hold buffers."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from ..core.machine import Machine
 from ..errors import Closed, ConfigurationError
 from .pump import Pump
 
@@ -31,9 +32,9 @@ class AsyncLoop:
         self.pump = pump
         self._broken = broken
         self._settle = settle
-        self.machine = pump.machine
+        self.machine: Machine = pump.machine
         self._deliver = deliver
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._readers: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")

@@ -17,7 +17,7 @@ from .pump import Pump
 from .replying import Answer, Failure, Gate, Work, advance, finish, is_failure, run_on_thread
 from .threads import DaemonThreads
 
-log = logging.getLogger("zpatterns")
+log: logging.Logger = logging.getLogger("zpatterns")
 
 
 class AsyncWork(Work, Protocol):
@@ -61,7 +61,7 @@ class AsyncReplier:
         self._closed = False
         self._waiting_to_stop: asyncio.Event | None = None
         self._loop = AsyncLoop(pump, self._deliver, self.close, self._carriers.go)
-        self.loop = self._loop.loop
+        self.loop: asyncio.AbstractEventLoop = self._loop.loop
 
     async def stop(self, grace: float) -> None:
         """Take nothing more; wait up to ``grace`` seconds for running handlers; answer the rest UNAVAILABLE."""

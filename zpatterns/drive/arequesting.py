@@ -15,7 +15,7 @@ from ..errors import Closed
 from .aio import AsyncLoop
 from .pump import Pump
 
-log = logging.getLogger("zpatterns")
+log: logging.Logger = logging.getLogger("zpatterns")
 
 
 class AsyncRequester:
@@ -23,12 +23,12 @@ class AsyncRequester:
 
     def __init__(self, machine: Requester, pump: Pump, on_connection: Callable[[int, bool, str], None]) -> None:
         self.machine = machine
-        self.closed = False
+        self.closed: bool = False
         self._on_connection = on_connection
         self._burst = 0
         self._flushed = 0
         self._loop = AsyncLoop(pump, self._deliver, self.close)
-        self.loop = self._loop.loop
+        self.loop: asyncio.AbstractEventLoop = self._loop.loop
         self._create_future = self.loop.create_future
 
     def start(self, call: Call) -> None:

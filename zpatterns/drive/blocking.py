@@ -21,7 +21,7 @@ from ..core.machine import Machine
 from ..errors import WrongThreadError
 from .pump import Pump
 
-log = logging.getLogger("zpatterns")
+log: logging.Logger = logging.getLogger("zpatterns")
 _LONGEST = 60.0
 _MAIN = threading.main_thread().ident
 
@@ -40,7 +40,8 @@ class Loop:
         self._sleeping = False
         self._waking = threading.RLock()  # reentrant: a signal handler wakes, too
         self._closed = False
-        self._calm = False
+        self._torn = False
+        """A turn was begun and not ended, and it was not in its wait: Ctrl-C may have hit between two frames."""
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
@@ -50,8 +51,7 @@ class Loop:
 
     def _watch(self) -> None:
         """Watch descriptors, not zmq sockets: zmq_poll asks every socket for its EVENTS, twice a turn."""
-        for descriptor in self._watched:
-            self._poll.unregister(descriptor)
+        self._poll = select.poll()
         self._watched = {self._wake_in: (self._woken, 0)}
         for index, port in enumerate(self.pump.ports):
             socket, monitor = port.descriptors()
@@ -102,10 +102,14 @@ class Loop:
         to wait no longer.
         """
         pump = self.pump
+        if self._torn:
+            self._mend()
+        self._torn = True
         if self._commands:
             self.run_commands()
             self.deliver()
             if over is not None and over():
+                self._torn = False
                 return
         pump.flush(monotonic())
         self._sleeping = True
@@ -115,6 +119,7 @@ class Loop:
         if at is not None and at <= monotonic() and pump.wake():
             self._watch()
         self.deliver()
+        self._torn = False
 
     def _wait(self, until: float | None) -> None:
         """Sleep until a descriptor wakes us, then read. The descriptors are edge-triggered: EVENTS are asked before."""
@@ -132,9 +137,9 @@ class Loop:
         if self._commands or self.machine.events:
             wait = 0.0
         watched = self._watched
-        self._calm = True
+        self._torn = False
         woken = self._poll.poll(-int(-wait * 1000 // 1))
-        self._calm = False
+        self._torn = True
         for descriptor, _ in woken:
             action, index = watched[descriptor]
             action(index)
@@ -170,13 +175,17 @@ class Loop:
         self.pump.reopen(port)
         self._watch()
 
-    def mend(self) -> None:
-        """A turn was interrupted. Unless it only waited, half a message may be in a socket: start with fresh ones."""
-        if not self._calm:
-            for index in range(len(self.pump.ports)):
-                self.pump.reopen(index)
-            self._watch()
-        self._calm = False
+    def flush(self) -> None:
+        """Send what there is to send, without a turn."""
+        self._torn = True
+        self.pump.flush(monotonic())
+        self._torn = False
+
+    def _mend(self) -> None:
+        """Half a message may be in a socket: start with fresh ones. If this is interrupted, the next turn does it again."""
+        for index in range(len(self.pump.ports)):
+            self.pump.reopen(index)
+        self._watch()
 
     def close(self, linger: float | None = None) -> None:
         """Close the sockets. Only where no other thread turns the loop."""
@@ -240,11 +249,7 @@ class Tenancy:
                     )
                 loop.turn()
             if loop.machine.outbox and not self._closing:
-                loop.pump.flush(monotonic())
-        except BaseException as error:
-            if mine and not isinstance(error, Exception) and not self._closing:
-                loop.mend()
-            raise
+                loop.flush()
         finally:
             if mine:
                 self._leave()

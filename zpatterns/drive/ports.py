@@ -39,11 +39,11 @@ class Dealer:
         self._open()
 
     def _open(self) -> None:
-        self.socket = sockets.open_socket(
+        self.socket: sockets.Socket = sockets.open_socket(
             self._context, zmq.DEALER, self._options, self._limits, ipv6=self.endpoint.ipv6
         )
         inproc = self.endpoint.transport == "inproc"
-        self.monitor = None if inproc else Monitor(self._context, self.socket)
+        self.monitor: Monitor | None = None if inproc else Monitor(self._context, self.socket)
         self._pending = [Link.UP] if inproc else []  # inproc reports no links: sending tells
         try:
             self.socket.connect(str(self.endpoint))
@@ -103,7 +103,7 @@ class Router:
         if endpoint.transport == "ipc":
             self._ipc = IpcPath(endpoint.address)
         try:
-            self.socket = sockets.open_socket(context, zmq.ROUTER, options, limits, ipv6=endpoint.ipv6)
+            self.socket: sockets.Socket = sockets.open_socket(context, zmq.ROUTER, options, limits, ipv6=endpoint.ipv6)
             try:
                 self.socket.bind(str(endpoint))
             except zmq.ZMQError as error:
@@ -115,7 +115,7 @@ class Router:
             raise
         if self._ipc is not None:
             self._ipc.bound()
-        self.address = str(endpoint)
+        self.address: str = str(endpoint)
         if endpoint.transport != "inproc":  # pyzmq cannot read back a long inproc name
             self.address = bytes(self.socket.get(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
 

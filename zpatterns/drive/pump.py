@@ -51,7 +51,7 @@ class Pump:
         """Ports that took no more: the driver watches them for POLLOUT."""
         self.reopen_at: dict[int, float] = {}
         """Ports whose handshake was refused: libzmq does not try again (libzmq #4196), so we do."""
-        self.oversized = 0
+        self.oversized: int = 0
         self._drain = limits.drain
 
     def drain(self, port: int, now: float) -> None:

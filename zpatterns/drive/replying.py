@@ -19,7 +19,7 @@ from .blocking import Loop
 from .pump import Pump
 from .threads import DaemonThreads
 
-log = logging.getLogger("zpatterns")
+log: logging.Logger = logging.getLogger("zpatterns")
 
 Failure = tuple[Status, str, Mapping[str, Any]]
 Answer = tuple[int, Frame, Frames]
@@ -75,10 +75,11 @@ Post = Callable[..., None]
 def finish(machine: Replier, job: Job, result: Any) -> None:
     """Hand a handler's result to the replier: an answer, a failure, plain frames, or None for the end of a stream."""
     if type(result) is tuple:
-        if type(result[0]) is int:
-            machine.reply(job, *result)
+        answer: Any = result  # pyright: ignore[reportUnknownVariableType]
+        if type(answer[0]) is int:
+            machine.reply(job, *answer)
         else:
-            machine.fail(job, *result)
+            machine.fail(job, *answer)
     elif result is None:
         machine.end(job)
     else:
@@ -122,7 +123,7 @@ class BlockingReplier:
         self.machine = machine
         self._work = work
         self._threads = DaemonThreads(threads, name)
-        self.loop = Loop(pump, self._deliver, works=True)
+        self.loop: Loop = Loop(pump, self._deliver, works=True)
 
     def serve(self, stopping: Callable[[], bool], grace: Callable[[], float]) -> None:
         """Turn the loop until ``stopping()``; then finish what runs within ``grace`` seconds, and refuse the rest."""

@@ -18,7 +18,7 @@ from ..errors import RequestTimeout, ZPatternsError
 from .blocking import Loop, Tenancy, waiter
 from .pump import Pump
 
-log = logging.getLogger("zpatterns")
+log: logging.Logger = logging.getLogger("zpatterns")
 _SLACK = 1.0
 """Seconds beyond a call's deadline after which a waiting thread no longer trusts the loop."""
 
@@ -28,7 +28,7 @@ class BlockingRequester:
 
     def __init__(self, machine: Requester, pump: Pump, on_connection: Callable[[int, bool, str], None]) -> None:
         self.machine = machine
-        self.closed = False
+        self.closed: bool = False
         self._on_connection = on_connection
         self._loop = Loop(pump, self._deliver)
         self._tenancy = Tenancy(self._loop, lambda: machine.open_calls, self._broken, "zpatterns-client")
