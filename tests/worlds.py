@@ -215,7 +215,7 @@ class AwaitingStream:
             raise StopIteration from None
 
     def close(self) -> None:
-        self._world.do(self._stream.aclose())
+        self._world.do(self._stream.close())
 
     def __enter__(self) -> Self:
         return self

@@ -210,7 +210,9 @@ class Story:
 
     def some_faults(self) -> Faults:
         if self.calm:  # or narrow: everything waits, nothing is lost
-            return self.random.choice((Faults(), Faults(delay=0.03, full=0.1), Faults(full=0.1, high_water_mark=3)))
+            short = (0.001, 0.05)  # so that a timeout of 5 s is ample
+            narrow = Faults(full=0.1, full_for=short, high_water_mark=3)
+            return self.random.choice((Faults(), Faults(delay=0.03, full=0.1, full_for=short), narrow))
         random = self.random
         if random.random() < 0.3:  # one kind of trouble, and much of it
             return Faults(**{random.choice(CHANCES): 0.15})

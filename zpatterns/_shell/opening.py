@@ -6,14 +6,12 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from random import random
-from typing import Any
-
-import zmq
 
 from ..core.requester import Requester
 from ..drive import sockets
 from ..drive.ports import Dealer
 from ..drive.pump import PortSocket, Pump
+from ..drive.sockets import Context
 from ..endpoint import Insecure
 from ..errors import ConfigurationError
 from ..policy import Heartbeat, Limits, Retry, SocketOptions
@@ -30,7 +28,7 @@ def requester_pump(
     heartbeat: Heartbeat,
     options: SocketOptions,
     security: Insecure | None,
-    context: zmq.Context[Any] | None,
+    context: Context | None,
     ports: Sequence[PortSocket] | None = None,
 ) -> tuple[Requester, Pump]:
     """The machine of a client and the sockets it needs, connecting. ``ports`` replaces the sockets."""

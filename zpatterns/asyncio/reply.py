@@ -12,8 +12,6 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
-import zmq
-
 from .._shell.awork import AsyncHandlerWork
 from .._shell.guards import ForkGuard, check_loop, checked_endpoint
 from .._shell.handlers import Handlers, rules_of
@@ -25,6 +23,7 @@ from ..drive.areplying import AsyncReplier
 from ..drive.memory import MemoryRouter
 from ..drive.ports import Router
 from ..drive.pump import Pump
+from ..drive.sockets import Context
 from ..endpoint import Insecure
 from ..errors import Closed, ConfigurationError, Status
 from ..policy import DEFAULT_GRACE, Heartbeat, Limits, SocketOptions
@@ -55,7 +54,7 @@ class ReplyServer(Handlers):
         heartbeat: Heartbeat | None = None,
         options: SocketOptions | None = None,
         security: Insecure | None = None,
-        context: zmq.Context[Any] | None = None,
+        context: Context | None = None,
     ) -> None:
         super().__init__(name, version, exceptions)
         if threads < 1:

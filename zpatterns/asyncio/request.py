@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
-import zmq
-
 from .._shell.calls import Maker, finish
 from .._shell.guards import ForkGuard, check_loop
 from .._shell.opening import check_endpoints, connection_listener, requester_pump
@@ -20,6 +18,7 @@ from ..core.calls import Call, Part, RequesterStatistics
 from ..core.requester import Requester
 from ..drive.arequesting import AsyncRequester
 from ..drive.pump import PortSocket, Pump
+from ..drive.sockets import Context
 from ..endpoint import Insecure
 from ..errors import Closed, ConfigurationError, ZPatternsError
 from ..policy import DEFAULT_TIMEOUT, Heartbeat, Limits, Retry, SocketOptions
@@ -51,7 +50,7 @@ class RequestClient:
         options: SocketOptions | None = None,
         security: Insecure | None = None,
         on_connection: Callable[[str, bool], None] | None = None,
-        context: zmq.Context[Any] | None = None,
+        context: Context | None = None,
         _ports: Sequence[PortSocket] | None = None,
     ) -> None:
         retry, limits = retry or Retry(), limits or Limits()
@@ -289,7 +288,7 @@ class Stream(Generic[T_co]):
         self._requester.read(self._call)
         return self._codec.decode(part.codec, part.frames[0], part.frames[1:])
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         """Take no more parts and tell the server to stop. Idempotent."""
         if not self._closed:
             self._closed = True
@@ -303,7 +302,7 @@ class Stream(Generic[T_co]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        await self.aclose()
+        await self.close()
 
     def __del__(self) -> None:
         if not self._closed:

@@ -152,11 +152,7 @@ class Replier:
         here = self._jobs.get(job.key)
         if here is not None:
             self.statistics.duplicates += 1
-            here.routing_id, here.path, here.batches = (
-                job.routing_id,
-                job.path,
-                job.batches,
-            )  # answer where it came from last
+            here.routing_id, here.path, here.batches = job.routing_id, job.path, job.batches  # where it came from last
             return
         rule = self._rules.get(header.method)
         if rule is None or rule.stream is not bool(header.flags & w.STREAM):

@@ -59,7 +59,7 @@ class Requester:
 
     @property
     def open_calls(self) -> int:
-        """Calls that have not ended."""
+        """Those that have not ended."""
         return len(self._calls)
 
     @property
@@ -105,7 +105,7 @@ class Requester:
     # -- the driver ---------------------------------------------------------------------------------------------
 
     def dispatch(self, now: float) -> None:
-        """A client starts nothing by itself."""
+        """A client starts nothing."""
 
     def flush(self, now: float) -> None:
         """Send what waits, as far as ports can take it."""
@@ -163,12 +163,9 @@ class Requester:
             self.events.append(Connection(port, up=True, reason="connected"))
         else:
             reason = "the handshake was refused" if state is Link.REFUSED else "no connection"
-            if where.up:
-                self.statistics.disconnects += 1
+            self.statistics.disconnects += where.up
             self.events.append(Connection(port, up=False, reason=reason))
-            if where.bare is not None:
-                # The news was slow: it may be under way on the next connection already, and its reply would pass for
-                # that of the next call.
+            if where.bare is not None:  # on the next connection already, maybe: its reply would pass for another's
                 self.events.append(Reopen(port))
             where.forget()
             for call in list(where.in_flight.values()):

@@ -14,7 +14,7 @@ from ..errors import Closed
 from .aio import AsyncLoop
 from .carrier import Carriers
 from .pump import Pump
-from .replying import Answer, Failure, Gate, Work, advance, finish, is_failure, run_on_thread
+from .replying import PARTING, Answer, Failure, Gate, Work, advance, finish, is_failure, run_on_thread, spoken
 from .threads import DaemonThreads
 
 log: logging.Logger = logging.getLogger("zpatterns")
@@ -66,6 +66,7 @@ class AsyncReplier:
     async def stop(self, grace: float) -> None:
         """Take nothing more; wait up to ``grace`` seconds for running handlers; answer the rest UNAVAILABLE."""
         machine = self.machine
+        said = spoken(machine)
         machine.stop()
         self._loop.flush()
         until = monotonic() + grace
@@ -80,6 +81,8 @@ class AsyncReplier:
             if not self._closed:
                 machine.abort()
                 self._loop.flush()
+        if spoken(machine) != said:
+            await asyncio.sleep(PARTING)
 
     def close(self) -> None:
         """Close the sockets and cancel what still runs. Idempotent."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Protocol
 
 from ..core.jobs import THREADS, Credited, Dispatch, Job, Stop
@@ -69,7 +69,16 @@ class Gate:
             return not self._stopped
 
 
+PARTING = 0.1
+"""Seconds between a server's last words and its close: a DEALER with IMMEDIATE loses what it has not read by then."""
+
 Post = Callable[..., None]
+
+
+def spoken(machine: Replier) -> int:
+    """How many answers of any kind this server has given."""
+    counts = machine.statistics
+    return counts.answered + counts.failed + counts.refused
 
 
 def finish(machine: Replier, job: Job, result: Any) -> None:
@@ -130,6 +139,7 @@ class BlockingReplier:
         loop, machine = self.loop, self.machine
         while not stopping():
             loop.turn()
+        said = spoken(machine)
         machine.stop()
         until = monotonic() + grace()
         while machine.running and monotonic() < until and not self.hurried:
@@ -137,6 +147,8 @@ class BlockingReplier:
         machine.abort()
         loop.deliver()
         loop.pump.flush(monotonic())
+        if spoken(machine) != said:
+            sleep(PARTING)
 
     hurried = False
     """Set from anywhere (then wake the loop) to give up the grace."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import zmq
 from zmq.backend import Socket as BackendSocket
@@ -36,6 +36,8 @@ _send: Any = BackendSocket.send
 _recv: Any = BackendSocket.recv
 _get: Any = BackendSocket.get
 Socket = zmq.Socket[bytes]
+Context: TypeAlias = zmq.Context[Any]
+"""What ``context=`` takes: a ``zmq.Context``."""
 
 if zmq.zmq_version_info() < _OLDEST:
     warnings.warn(

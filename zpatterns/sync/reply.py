@@ -11,8 +11,6 @@ from time import monotonic
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-import zmq
-
 from .._shell.guards import ForkGuard, checked_endpoint
 from .._shell.handlers import Handlers, rules_of
 from .._shell.operations import check_served, operations
@@ -24,6 +22,7 @@ from ..drive.memory import MemoryRouter
 from ..drive.ports import Router
 from ..drive.pump import Pump
 from ..drive.replying import BlockingReplier
+from ..drive.sockets import Context
 from ..endpoint import Insecure
 from ..errors import Closed, ConfigurationError, Status
 from ..policy import DEFAULT_GRACE, Heartbeat, Limits, SocketOptions
@@ -57,7 +56,7 @@ class ReplyServer(Handlers):
         heartbeat: Heartbeat | None = None,
         options: SocketOptions | None = None,
         security: Insecure | None = None,
-        context: zmq.Context[Any] | None = None,
+        context: Context | None = None,
     ) -> None:
         super().__init__(name, version, exceptions)
         if threads < 1:

@@ -10,8 +10,6 @@ from threading import Condition
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
-import zmq
-
 from .._shell.calls import Maker, finish
 from .._shell.guards import ForkGuard
 from .._shell.opening import connection_listener, requester_pump
@@ -20,6 +18,7 @@ from ..contract import Method, StreamMethod
 from ..core.calls import Call, Part, RequesterStatistics
 from ..drive.pump import PortSocket
 from ..drive.requesting import BlockingRequester
+from ..drive.sockets import Context
 from ..endpoint import Insecure
 from ..errors import Closed
 from ..policy import DEFAULT_TIMEOUT, Heartbeat, Limits, Retry, SocketOptions
@@ -58,7 +57,7 @@ class RequestClient:
         options: SocketOptions | None = None,
         security: Insecure | None = None,
         on_connection: Callable[[str, bool], None] | None = None,
-        context: zmq.Context[Any] | None = None,
+        context: Context | None = None,
         _ports: Sequence[PortSocket] | None = None,
     ) -> None:
         retry, limits = retry or Retry(), limits or Limits()

@@ -1,0 +1,136 @@
+"""What was dropped or destroyed in the asyncio world without a word: nothing stays on the loop, nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import zmq
+
+from tests.worlds import ADD, COUNT, LIMIT, ONCE, Add, Number, Sum
+from zpatterns import Closed
+from zpatterns.asyncio import ReplyServer, RequestClient
+
+
+def serving() -> ReplyServer:
+    server = ReplyServer("tcp://127.0.0.1:*")
+
+    @server.reply(ADD)
+    async def add(request: Add) -> Sum:
+        return Sum(total=request.a + request.b)
+
+    @server.reply(ONCE)
+    async def never(request: Add) -> Sum:
+        await asyncio.sleep(LIMIT)
+        return Sum(total=0)
+
+    @server.stream(COUNT)
+    async def count(request: Number) -> AsyncIterator[Number]:
+        for value in range(request.value):
+            yield Number(value=value)
+
+    return server
+
+
+async def soon(condition: Any) -> None:
+    async with asyncio.timeout(LIMIT):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_a_client_that_is_dropped() -> None:
+    async def main() -> None:
+        async with serving() as server:
+            async with RequestClient(server.endpoint) as warm:
+                await warm.request(ADD, Add(a=1, b=2))
+            await asyncio.sleep(0.05)
+            before = descriptors()
+            for _ in range(20):
+                client = RequestClient(server.endpoint)
+                assert (await client.request(ADD, Add(a=1, b=2))).total == 3
+            del client
+            gc.collect()
+            await soon(lambda: descriptors() <= before)
+
+    asyncio.run(main())
+
+
+def test_a_stream_that_is_dropped() -> None:
+    async def main() -> None:
+        async with serving() as server, RequestClient(server.endpoint) as client:
+            async for part in client.stream(COUNT, Number(value=10**6)):
+                if part.value == 3:
+                    break
+            gc.collect()
+            await soon(lambda: client.statistics.cancelled == 1 and server.statistics.stopped == 1)
+
+    asyncio.run(main())
+
+
+def test_a_context_that_is_terminated() -> None:
+    """Every call ends with a typed error, at once; so do later ones."""
+
+    async def main() -> None:
+        context = zmq.Context()
+        async with serving() as server:
+            client = RequestClient(server.endpoint, context=context, timeout=60.0)
+            calls = [asyncio.create_task(client.request(ONCE, Add(a=1, b=2))) for _ in range(3)]
+            parts = client.stream(COUNT, Number(value=10**6))
+            assert (await anext(parts)).value == 0
+            await soon(lambda: server.statistics.dispatched >= 4)
+            ended = asyncio.create_task(asyncio.to_thread(context.term))
+            async with asyncio.timeout(LIMIT):
+                results = await asyncio.gather(*calls, return_exceptions=True)
+                assert {type(result) for result in results} == {Closed}
+                later = await asyncio.gather(client.request(ADD, Add(a=1, b=2)), return_exceptions=True)
+                assert isinstance(later[0], Closed)
+                await client.close()
+                await ended
+
+    asyncio.run(main())
+
+
+def test_a_context_that_is_terminated_under_a_server() -> None:
+    async def main() -> None:
+        context = zmq.Context()
+        server = ReplyServer("tcp://127.0.0.1:*", context=context)
+        server.reply(ADD)(lambda request: Sum(total=1))
+        await server.__aenter__()
+        async with RequestClient(server.endpoint) as client, asyncio.timeout(LIMIT):
+            assert (await client.request(ADD, Add(a=1, b=2))).total == 1
+            ended = asyncio.create_task(asyncio.to_thread(context.term))
+            await ended
+            await server.close()
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_ends_with_everything_open() -> None:
+    """The client is given back with its last reference; the server may still be closed, on any loop."""
+
+    async def main(server: ReplyServer) -> None:
+        await server.__aenter__()
+        client = RequestClient(server.endpoint)
+        task = asyncio.create_task(client.request(ONCE, Add(a=1, b=2)))
+        parts = client.stream(COUNT, Number(value=10**6))
+        assert (await anext(parts)).value == 0
+        await soon(lambda: server.statistics.dispatched >= 2)
+        del task, parts
+
+    def cycle() -> int:
+        server = serving()
+        asyncio.run(main(server))
+        asyncio.run(server.close())
+        gc.collect()
+        return descriptors()
+
+    before = cycle()
+    after = [cycle() for _ in range(10)]
+    assert min(after) <= before
