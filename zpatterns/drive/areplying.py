@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ..core.jobs import THREADS, Credited, Dispatch, Job, Stop
 from ..core.replier import Replier
-from ..errors import Closed
+from ..errors import Closed, Status
 from .aio import AsyncLoop
 from .carrier import Carriers
 from .pump import Pump
@@ -40,6 +40,12 @@ class AsyncWork(Work, Protocol):
         ...
 
 
+def _cancelled_from_outside() -> bool:
+    """Whether somebody cancels this task, as the end of a loop does; a handler may raise CancelledError by itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class _Running:
     """An ``async def`` handler that runs: its task, and for a stream where it waits for credit."""
 
@@ -65,6 +71,8 @@ class AsyncReplier:
 
     async def stop(self, grace: float) -> None:
         """Take nothing more; wait up to ``grace`` seconds for running handlers; answer the rest UNAVAILABLE."""
+        if self._closed:
+            return
         machine = self.machine
         said = spoken(machine)
         machine.stop()
@@ -161,11 +169,13 @@ class AsyncReplier:
             task.cancel()
 
     def _done(self, job: Job, value: Any, error: BaseException | None) -> None:
-        """A coroutine has ended. A cancel that was not ours is the loop's end: nobody is answered any more."""
+        """A coroutine has ended. A cancel that was not ours is the loop's end: whoever can still be told is told."""
         if error is None and job.rule.stream:
             result = value
         elif isinstance(error, asyncio.CancelledError) and (job.stopped is not None or self._closed):
             result = None
+        elif isinstance(error, asyncio.CancelledError) and _cancelled_from_outside():
+            result = Status.UNAVAILABLE, "the server's event loop ended before the handler was done", {}
         else:
             result = self._work.result(job, value, error)
         finish(self.machine, job, result)

@@ -69,15 +69,16 @@ class AsyncRequester:
 
     def abandon(self, call: Call | None = None) -> None:
         """The collector found a stream, or the whole client, that nobody holds: on whatever thread it ran."""
-        if self.loop.is_closed():
-            if call is None:
-                self.close()
-            return
-        with suppress(RuntimeError):  # the loop was closed just now
-            if call is not None:
-                self.loop.call_soon_threadsafe(self.cancel, call)
-            else:
-                self.loop.call_soon_threadsafe(self.close)
+        if self.loop.is_running() and asyncio._get_running_loop() is not self.loop:
+            with suppress(RuntimeError):  # the loop was closed just now
+                if call is not None:
+                    self.loop.call_soon_threadsafe(self.cancel, call)
+                else:
+                    self.loop.call_soon_threadsafe(self.close)
+        elif call is None:
+            self.close()  # now: a loop that is about to end may not come to it
+        elif not self.loop.is_closed():
+            self.cancel(call)
 
     def close(self) -> None:
         """End every call with Closed and close the sockets. Idempotent."""

@@ -153,12 +153,18 @@ def descriptor(socket: Socket) -> int:
 
 def readable(socket: Socket) -> bool:
     """Whether a message is there. Asking also re-arms the edge of the socket's file descriptor (pyzmq #1021)."""
-    return bool(_get(socket, _EVENTS) & _POLLIN)
+    try:
+        return bool(_get(socket, _EVENTS) & _POLLIN)
+    except zmq.ZMQError as error:
+        raise translate(error, "look at") from error
 
 
 def writable(socket: Socket) -> bool:
     """Whether a message would be taken now."""
-    return bool(_get(socket, _EVENTS) & _POLLOUT)
+    try:
+        return bool(_get(socket, _EVENTS) & _POLLOUT)
+    except zmq.ZMQError as error:
+        raise translate(error, "look at") from error
 
 
 def translate(error: zmq.ZMQError, action: str, endpoint: str = "") -> ZPatternsError:
