@@ -24,7 +24,6 @@ from zpatterns import (
     Retry,
     SocketOptions,
     WrongLoopError,
-    WrongThreadError,
 )
 
 from .worlds import ADD, COUNT, LIMIT, Add, Number, Sum, in_threads, until
