@@ -93,6 +93,7 @@ def test_a_context_that_is_terminated() -> None:
                 assert isinstance(later[0], Closed)
                 await client.close()
                 await ended
+            server.stop(grace=0.1)  # nobody has cancelled its handlers
 
     asyncio.run(main())
 

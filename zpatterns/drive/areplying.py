@@ -170,10 +170,11 @@ class AsyncReplier:
 
     def _done(self, job: Job, value: Any, error: BaseException | None) -> None:
         """A coroutine has ended. A cancel that was not ours is the loop's end: whoever can still be told is told."""
+        result: Any = None
         if error is None and job.rule.stream:
             result = value
         elif isinstance(error, asyncio.CancelledError) and (job.stopped is not None or self._closed):
-            result = None
+            pass
         elif isinstance(error, asyncio.CancelledError) and _cancelled_from_outside():
             result = Status.UNAVAILABLE, "the server's event loop ended before the handler was done", {}
         else:
