@@ -67,6 +67,14 @@ def test_a_typed_body_without_delimiter_is_answered_without_one() -> None:
     assert server.one() == (b"peer1", w.final(0, 1, 0, A), b"r")
 
 
+def test_the_magic_is_only_looked_for_where_the_body_begins() -> None:
+    server = Server(PLAIN)
+    header = w.request("m", 1000, 1, 1, 0)
+    for frames in ((b"x", b"y", header, b"p"), (b"", b"", header, b"p")):
+        server.receive(b"peer1", *frames)
+        assert server.job().method is None
+
+
 def test_requests_without_an_id_are_never_the_same() -> None:
     server = Server()
     for _ in range(2):

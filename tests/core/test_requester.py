@@ -979,6 +979,8 @@ def test_a_stream_shows_life_every_heartbeat() -> None:
     call = client.stream(timeout=10.0, quiet_at=10.0)
     client.out()
     for now in (0.5, 1.0, 1.5):
+        client.machine.wake(now - 0.01)
+        assert not client.out()  # no more often than that
         client.wake(now)
         message = client.one()
         assert (message.id, message.command) == (call.id, w.Credit(0))
@@ -1390,3 +1392,25 @@ def test_a_refusal_from_a_server_that_has_the_call_no_longer_changes_nothing() -
     client.refuse(call, Status.UNAVAILABLE, port=first, now=3.3)
     client.reply(call, port=1 - first, now=3.4)
     assert client.ended() == [call] and call.failure is None
+
+
+def test_a_dedupe_call_that_waits_for_its_server_is_free_when_that_says_it_never_took_it() -> None:
+    client = Client(2)
+    call = client.start(dedupe=True)
+    for ping in client.out():
+        client.reply(ping.id, incarnation=(A, B)[ping.port], port=ping.port)
+    first = client.one(0.0).port
+    client.machine.wake(2.0)
+    client.full(client.one(2.0), 2.0)
+    client.refuse(call, Status.RESOURCE_EXHAUSTED, incarnation=(A, B)[first], port=first, now=2.1)
+    again = client.one(2.1)
+    assert (again.id, again.port) == (call.id, 1 - first)
+    assert again.command.extra == {"incarnation": (A, B)[1 - first]}
+
+
+def test_a_small_call_beside_a_large_one_is_no_batch() -> None:
+    client = Client()
+    client.know(A, flags=w.BATCHES)
+    for payload in (b"small", bytes(10_000)):
+        client.machine.start(Call("m", payload, 6.0, 1))
+    assert sorted(len(message.frames[3]) for message in client.out(0.0)) == [5, 10_000]

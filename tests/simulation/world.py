@@ -83,7 +83,7 @@ class Client:
         random = self.story.random
         name = b"%d-%d" % (self.number, self.asked)
         self.asked += 1
-        timeout = 5.0 if probe or self.story.calm else random.choice((0.05, 0.3, 1.0, 3.0)) * (0.5 + random.random())
+        timeout = 5.0 if probe or self.story.calm else random.choice(self.story.timeouts) * (0.5 + random.random())
         roll = random.random()
         kind = "unary" if roll < 0.65 else "stream" if roll < 0.85 else "plain"
         method = None if kind == "plain" else random.choice(("inline", "slow"))
@@ -185,7 +185,9 @@ class Story:
         self.world = World(seed, self.some_faults())
         if trace is not None:
             self.trace = self.world.trace = lambda *what: trace(round(self.world.now - START, 6), *what)
-        self.deduping = 1.0 if random.random() < 0.3 else 0.65  # what is below, and no stream, is dedupe
+        blinking = self.world.faults.blink >= 0.05
+        self.timeouts = (1.0, 3.0) if blinking else (0.05, 0.3, 1.0, 3.0)
+        self.deduping = 1.0 if blinking or random.random() < 0.3 else 0.65  # what is below, and no stream, is dedupe
         self.crashes = 0.05 if not self.calm and random.random() < 0.2 else 0.0
         self.checker = Checker(calm=self.calm)
         self.watch = invariants.watch
@@ -215,7 +217,7 @@ class Story:
             return self.random.choice((Faults(), Faults(delay=0.03, full=0.1, full_for=short), narrow))
         random = self.random
         if random.random() < 0.3:  # one kind of trouble, and much of it
-            return Faults(**{random.choice(CHANCES): 0.15})
+            return Faults(**{random.choice((*CHANCES, "blink", "blink")): random.choice((0.05, 0.15))})
         level = random.choice((0.01, 0.03, 0.1))
         chances: dict[str, Any] = {name: level * random.random() for name in CHANCES if random.random() < 0.3}
         if random.random() < 0.2:

@@ -15,6 +15,8 @@ from ..errors import ConfigurationError, MessageTooLarge
 from ..policy import Limits, Retry
 from ..wire import message as w
 
+_HEADERS_MAX = 16_384
+"""Characters, at most 64 KiB of UTF-8: what a server takes as a header frame (docs/wire.md)."""
 _FOREVER = 10 * 365 * 86_400.0
 _ENVELOPES = {"id": ID, "empty": EMPTY, "none": NONE}
 _NO_BODY = w.EMPTY_BODY
@@ -145,6 +147,9 @@ def _checked_timeout(timeout: float) -> float:
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, Any]:
     if not all(isinstance(key, str) and isinstance(value, str) for key, value in headers.items()):
         raise TypeError("headers= maps str to str")
-    if len(headers) > 64:
-        raise MessageTooLarge(f"{len(headers)} headers; at most 64 travel with a request")
+    size = sum(len(key) + len(value) for key, value in headers.items())
+    if len(headers) > 64 or size > _HEADERS_MAX:
+        raise MessageTooLarge(
+            f"{len(headers)} headers of {size} characters; at most 64 of {_HEADERS_MAX} travel with a request"
+        )
     return {"headers": dict(headers)}

@@ -126,9 +126,7 @@ class Sending:
                 together.append(call)
             else:
                 self.outbox.append((port.index, compose.frames(call, now, credit), (port, (call,))))
-        if len(together) == 1:
-            self.outbox.append((port.index, compose.frames(together[0], now, credit), (port, together)))
-        elif together:
+        if together:
             items = [(call.id, compose.header(call, now, credit), call.payload) for call in together]
             at = 0
             for count, frames in compose.batches(items):  # type: ignore[arg-type]

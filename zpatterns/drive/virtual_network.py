@@ -136,8 +136,9 @@ class Wire:
         elif fault == "stall_client":
             self.dealer.process.stall(world.span(faults.stall_for))
         elif fault == "blink":
-            self.dealer.process.stall(faults.down_for[1] * (0.3 + world.random.random()))
-            self.router.process.suffer("crash")
+            seconds = faults.down_for[1] * (0.3 + world.random.random())
+            self.dealer.process.stall(seconds)
+            world.after(seconds * 0.4 * world.random.random(), self.router.process.suffer, "crash")
         elif fault == "stall_server":
             self.router.process.stall(world.span(faults.stall_for))
         else:
