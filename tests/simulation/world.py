@@ -217,7 +217,7 @@ class Story:
             return self.random.choice((Faults(), Faults(delay=0.03, full=0.1, full_for=short), narrow))
         random = self.random
         if random.random() < 0.3:  # one kind of trouble, and much of it
-            return Faults(**{random.choice((*CHANCES, "blink", "blink")): random.choice((0.05, 0.15))})
+            return Faults(**{random.choice((*CHANCES, *["blink"] * 5)): random.choice((0.05, 0.15))})
         level = random.choice((0.01, 0.03, 0.1))
         chances: dict[str, Any] = {name: level * random.random() for name in CHANCES if random.random() < 0.3}
         if random.random() < 0.2:
@@ -229,7 +229,10 @@ class Story:
         return Faults(**chances)
 
     def slowness(self) -> float:
-        return self.random.choice((0.0001, 0.01, 0.3)) * self.random.random()
+        return (
+            self.random.choice((0.3,) if self.world.faults.blink >= 0.05 else (0.0001, 0.01, 0.3))
+            * self.random.random()
+        )
 
     def run(self) -> None:
         world = self.world

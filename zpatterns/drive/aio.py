@@ -38,7 +38,7 @@ class AsyncLoop:
         self._readers: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
-        self._flushing = False
+        self.flushing: bool = False
         self._turning = False
         self._closed = False
         try:
@@ -74,12 +74,12 @@ class AsyncLoop:
 
     def soon(self, flush: Callable[[], None]) -> None:
         """Flush at the end of this tick, once: what several tasks start in one tick travels together."""
-        if not self._flushing:
-            self._flushing = True
+        if not self.flushing:
+            self.flushing = True
             self.loop.call_soon(self._flush_later, flush)
 
     def _flush_later(self, flush: Callable[[], None]) -> None:
-        self._flushing = False
+        self.flushing = False
         if not self._closed:
             try:
                 flush()

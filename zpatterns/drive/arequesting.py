@@ -26,7 +26,6 @@ class AsyncRequester:
         self.closed: bool = False
         self._on_connection = on_connection
         self._burst = 0
-        self._flushed = 0
         self._loop = AsyncLoop(pump, self._deliver, self.close)
         self.loop: asyncio.AbstractEventLoop = self._loop.loop
         self._create_future = self.loop.create_future
@@ -51,7 +50,11 @@ class AsyncRequester:
     def run(self, call: Call) -> asyncio.Future[None]:
         """Start a call; the future is done when it has ended: with a reply or a failure in it."""
         future = call.application = self._create_future()
-        self.start(call)
+        if self._loop.flushing:  # the usual case in a burst: the flush at the end of this tick takes it along
+            self.machine.start(call)
+            self._burst += 1
+        else:
+            self.start(call)
         return future
 
     def cancel(self, call: Call) -> None:

@@ -138,7 +138,7 @@ class Wire:
         elif fault == "blink":
             seconds = faults.down_for[1] * (0.3 + world.random.random())
             self.dealer.process.stall(seconds)
-            world.after(seconds * 0.4 * world.random.random(), self.router.process.suffer, "crash")
+            world.after(seconds * 0.1 * world.random.random(), self.router.process.suffer, "crash")
         elif fault == "stall_server":
             self.router.process.stall(world.span(faults.stall_for))
         else:
