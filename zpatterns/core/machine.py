@@ -38,6 +38,12 @@ class Sent(Enum):
     """EHOSTUNREACH: a ROUTER does not know that routing id (any more)."""
 
 
+class Undecodable(Protocol):
+    """The one counter that drivers use."""
+
+    undecodable: int
+
+
 class Machine(Protocol):
     """One side of a protocol. All times are float seconds of one monotonic clock that the driver owns."""
 
@@ -45,6 +51,11 @@ class Machine(Protocol):
     """``(port, frames, token)`` in sending order; the token comes back in ``sent``."""
     events: deque[Any]
     """For the application, in order."""
+
+    @property
+    def statistics(self) -> Undecodable:
+        """Its counters; drivers count there what they could not even hand over."""
+        ...
 
     @property
     def expects(self) -> bool:

@@ -117,11 +117,11 @@ class AsyncLoop:
             now = monotonic()
             pump.drain(index, now)
             self.hand_over()
-            if pump.flush(now):
-                if self.machine.events:
-                    self.hand_over()
-                if pump.ports[index].readable():
-                    self.loop.call_soon(self._ready, index)
+            sent = pump.flush(now)
+            if self.machine.events:  # a flush may end calls, too
+                self.hand_over()
+            if sent and pump.ports[index].readable():
+                self.loop.call_soon(self._ready, index)
             self._arm()
         except Closed:  # the context was terminated under us
             self._broken()

@@ -51,7 +51,6 @@ class Pump:
         """Ports that took no more: the driver watches them for POLLOUT."""
         self.reopen_at: dict[int, float] = {}
         """Ports whose handshake was refused: libzmq does not try again (libzmq #4196), so we do."""
-        self.oversized: int = 0
         self._drain = limits.drain
 
     def drain(self, port: int, now: float) -> None:
@@ -65,7 +64,7 @@ class Pump:
             if frames:
                 machine.receive(port, frames, now)
             else:
-                self.oversized += 1
+                machine.statistics.undecodable += 1  # over the limits, and read off
             if not machine.expects or not source.readable():
                 break
 
