@@ -31,7 +31,14 @@ class BlockingRequester:
         self.closed: bool = False
         self._on_connection = on_connection
         self._loop = Loop(pump, self._deliver)
-        self._tenancy = Tenancy(self._loop, lambda: machine.open_calls, self._broken, "zpatterns-client")
+        counts = machine.statistics
+        self._tenancy = Tenancy(
+            self._loop,
+            lambda: machine.open_calls,
+            lambda: counts.answered + counts.failed,
+            self._broken,
+            "zpatterns-client",
+        )
 
     def run(self, call: Call) -> None:
         """Return when the call has ended: with a reply or a failure in it."""
