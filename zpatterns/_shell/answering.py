@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ..codec import Codec
 from ..core.jobs import Job
-from ..core.machine import Frame, Frames
+from ..drive.replying import Answer, Failure
 from ..errors import DecodeError, PermissionDenied, ReplyError, Status
 from ..policy import Limits
 from .binding import Handler
 from .context import RequestContext
 
 log: logging.Logger = logging.getLogger("zpatterns")
-
-Failure = tuple[Status, str, Mapping[str, Any]]
-Answer = tuple[int, Frame, Frames]
 
 
 _SMALL = 65_536
@@ -100,6 +97,3 @@ def failure_of(error: BaseException, handler: Handler, mapping: Mapping[type[Exc
         return Status.DEADLINE_EXCEEDED, f"the handler of {name} timed out", {}
     log.error("handler of %s raised %s", name, type(error).__name__, exc_info=error)
     return Status.INTERNAL, f"the handler of {name} raised {type(error).__name__}; see the server's log", {}
-
-
-Finish = Callable[..., None]

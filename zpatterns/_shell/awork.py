@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from ..core.jobs import Job
-from .answering import Answer, Failure, arguments, encoded, failure_of, plain_frames
+from ..drive.replying import Answer, Failure
+from .answering import arguments, encoded, failure_of, plain_frames
 from .binding import Handler
 from .work import HandlerWork
 

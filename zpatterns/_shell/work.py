@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..core.jobs import Job
+from ..drive.replying import Answer, Failure
 from ..errors import Status
 from ..policy import Limits
-from .answering import Answer, Failure, arguments, encoded, failure_of, plain_frames
+from .answering import arguments, encoded, failure_of, plain_frames
 from .binding import Handler
 
 
