@@ -97,6 +97,14 @@ class Loop:
                 raise
             commands.popleft()
 
+    def withdraw(self) -> list[Command]:
+        """Commands that will not be run: the loop has ended."""
+        withdrawn: list[Command] = []
+        with suppress(IndexError):  # somebody else may empty it at the same time
+            while True:
+                withdrawn.append(self._commands.popleft())
+        return withdrawn
+
     def turn(self, over: Callable[[], bool] | None = None, until: float | None = None) -> None:
         """Send what there is to send, wait for something to happen, take it in and hand it over.
 
