@@ -12,8 +12,8 @@ from ..endpoint import Endpoint
 from ..errors import TransportUnavailable
 from ..policy import Limits, SocketOptions
 from . import sockets
-from .ipc import IpcPath
-from .monitor import Monitor, release
+from .binding import Binding
+from .monitor import Monitor
 
 
 def check_transport(endpoint: Endpoint) -> None:
@@ -96,28 +96,15 @@ class Router:
 
     def __init__(self, context: zmq.Context[Any], endpoint: Endpoint, options: SocketOptions, limits: Limits) -> None:
         check_transport(endpoint)
-        self._context = context
         self._options = options
         self._limits = limits
-        self._ipc: IpcPath | None = None
-        if endpoint.transport == "ipc":
-            self._ipc = IpcPath(endpoint.address)
+        self.socket: sockets.Socket = sockets.open_socket(context, zmq.ROUTER, options, limits, ipv6=endpoint.ipv6)
         try:
-            self.socket: sockets.Socket = sockets.open_socket(context, zmq.ROUTER, options, limits, ipv6=endpoint.ipv6)
-            try:
-                self.socket.bind(str(endpoint))
-            except zmq.ZMQError as error:
-                self.socket.close(0)
-                raise sockets.translate(error, "bind", str(endpoint)) from error
+            self._binding = Binding(context, self.socket, endpoint)
         except BaseException:
-            if self._ipc is not None:
-                self._ipc.release()
+            self.socket.close(0)
             raise
-        if self._ipc is not None:
-            self._ipc.bound()
-        self.address: str = str(endpoint)
-        if endpoint.transport != "inproc":  # pyzmq cannot read back a long inproc name
-            self.address = bytes(self.socket.get(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
+        self.address: str = self._binding.address
 
     def receive(self) -> Frames | None:
         """One message, its routing id first, or None."""
@@ -148,7 +135,4 @@ class Router:
 
     def close(self, linger: float | None = None) -> None:
         """Unsent replies get ``linger`` seconds more, in the background. The address is free for the next at once."""
-        release(self._context, self.socket, self.address)
-        self.socket.close(int((self._options.linger if linger is None else linger) * 1000))
-        if self._ipc is not None:
-            self._ipc.release()
+        self._binding.release(self._options.linger if linger is None else linger)
