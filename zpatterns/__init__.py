@@ -4,6 +4,7 @@ from . import envelope
 from ._shell.context import RequestContext
 from .codec import Codec, codec_for
 from .contract import Method, StreamMethod
+from .drive.steering import ProxyStatistics
 from .endpoint import Insecure
 from .errors import (
     AddressInUse,
@@ -29,6 +30,7 @@ from .errors import (
     ZPatternsError,
 )
 from .policy import Heartbeat, Limits, Retry, SocketOptions
+from .sync.proxy import Proxy
 from .sync.reply import ReplyServer
 from .sync.request import RequestClient, Stream
 
@@ -54,6 +56,8 @@ __all__ = [
     "PeerUnavailable",
     "PermissionDenied",
     "ProtocolViolation",
+    "Proxy",
+    "ProxyStatistics",
     "ReplyError",
     "ReplyServer",
     "RequestClient",
