@@ -35,7 +35,7 @@ async def scenario(calls: int, seed: int, workers: int = 200) -> tuple[Ends, dic
         chances = [Random(f"{seed}/{worker}") for worker in range(workers)]
         await asyncio.gather(*(_work(client, numbers, chance, ends) for chance in chances))
         machine: Any = client._requester.machine  # type: ignore[union-attr]
-        assert machine.open_calls == 0
+        assert not machine.calls
         assert not any(port.in_flight for port in machine.ports)
         for _ in range(1000):
             replier: Any = server._replier.machine  # type: ignore[union-attr]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zpatterns.core.calls import Call, Connection
-from zpatterns.core.jobs import Dispatch, Job, Rule
+from zpatterns.core.jobs import Job, Rule
 from zpatterns.core.machine import Frames, Link, Sent
 from zpatterns.core.replier import Replier
 from zpatterns.core.requester import Requester
@@ -219,8 +219,8 @@ class Server:
     def job(self) -> Job:
         """The job of the one handler to run."""
         [event] = self.events()
-        assert type(event) is Dispatch
-        return event.job
+        assert type(event) is Job
+        return event
 
     def run(self, number: int = 1, method: str = "m", **more: Any) -> Job:
         """A request, and the job of its handler, timed as after a whole turn."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from zpatterns.core.jobs import ALWAYS, THREADS, Credited, Dispatch, Rule, Stop, Why
+from zpatterns.core.jobs import ALWAYS, THREADS, Credited, Job, Rule, Stop, Why
 from zpatterns.core.machine import Link, Sent
 from zpatterns.core.replier import PLAIN_REFUSED
 from zpatterns.errors import Status
@@ -224,7 +224,7 @@ def test_as_many_handlers_run_as_the_lane_has_room_for() -> None:
     server = Server({"t": Rule(lane=THREADS), "m": Rule()}, threads=2, limits=Limits(concurrency=3))
     for number in range(10):
         server.request(number, "t" if number % 2 else "m")
-    jobs = [event.job for event in server.events()]
+    jobs = server.events()
     assert [job.method for job in jobs] == ["m", "t", "m", "t", "m"]
     assert server.machine.queued == 5
     server.machine.reply(jobs[1], 1, b"")
@@ -587,7 +587,7 @@ def test_requests_that_came_together_are_answered_together() -> None:
     server = Server()
     server.receive(*batch_of((1, ASKS), (2, ASKS), (3, w.CANCEL_HEADER)))
     for event in server.events():
-        server.machine.reply(event.job, 1, b"r%d" % event.job.id[-1])
+        server.machine.reply(event, 1, b"r%d" % event.id[-1])
     routing_id, delimiter, header, payload = server.one()
     assert (routing_id, delimiter) == (b"peer1", b"")
     flags = w.final(0, 1, w.BATCHES, A)
@@ -638,7 +638,7 @@ def test_a_batch_inside_a_batch_is_refused() -> None:
 def test_a_message_of_a_batch_that_does_not_decode_does_not_spoil_the_others() -> None:
     server = Server()
     server.receive(*batch_of((1, ASKS), (2, b"garbage"), (3, ASKS)))
-    assert [event.job.id for event in server.events()] == [id_of(1), id_of(3)]
+    assert [event.id for event in server.events()] == [id_of(1), id_of(3)]
     assert server.one()[1] == id_of(2)
     assert server.statistics.undecodable == 1
 
@@ -952,7 +952,7 @@ def test_every_request_is_counted_once() -> None:
     s = server.statistics
     settled = s.dispatched + s.expired + s.cancelled + s.duplicates + s.overloaded + s.unknown_method + s.refused
     assert s.received == settled + server.machine.queued == 7
-    assert [type(event) for event in server.events()] == [Dispatch]
+    assert [type(event) for event in server.events()] == [Job]
 
 
 def test_a_dedupe_request_that_was_cancelled_and_aborted_is_not_run_again() -> None:

@@ -37,7 +37,7 @@ from zpatterns._shell.calls import Maker, finish
 from zpatterns._shell.handlers import rules_of
 from zpatterns._shell.work import HandlerWork
 from zpatterns.core.calls import Call, Part
-from zpatterns.core.jobs import ALWAYS, Dispatch, Job, Rule
+from zpatterns.core.jobs import ALWAYS, Job, Rule
 from zpatterns.core.replier import Replier
 from zpatterns.core.requester import Requester
 from zpatterns.drive.replying import advance, finish as hand_in
@@ -150,8 +150,8 @@ class Virtual:
         self._maker = Maker(timeout=LIMIT, retry=Retry(), limits=limits)
 
     def _handle(self, event: Any) -> None:
-        job: Job = event.job
-        if not isinstance(event, Dispatch):
+        job: Job = event if isinstance(event, Job) else event.job
+        if job is not event:
             if job.application is not None and not job.done:
                 if job.stopped is None:
                     advance(self._machine, job)

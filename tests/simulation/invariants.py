@@ -27,7 +27,7 @@ def watch(loop: VirtualLoop) -> None:
 
 def requester(m: Requester, limits: Limits, now: float) -> None:
     """Tables agree with each other; nothing is forgotten, nothing is held twice, nobody sleeps over a deadline."""
-    calls, pausing = m._calls, m._waiting.pausing
+    calls, pausing = m.calls, m._waiting.pausing
     s = m.statistics
     assert s.started == s.answered + s.failed + s.cancelled + len(calls), f"calls and counters differ: {s}"
     assert len(calls) <= limits.queue + 2 * limits.in_flight * len(m.ports), f"too many calls: {len(calls)}"
@@ -103,7 +103,7 @@ def at_rest(m: Requester | Replier) -> None:
     assert not m.outbox and not m.events
     assert not any(m._timers._slots.values()), "a timer is left"
     if isinstance(m, Requester):
-        assert not m._calls and not m._waiting.pausing, "calls are left"
+        assert not m.calls and not m._waiting.pausing, "calls are left"
         assert not [call for call in m._waiting.queue if not call.done], "a call waits"
         for port in m.ports:
             assert not port.in_flight and port.bare is None, "in flight"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from zpatterns.core.jobs import ALWAYS, LOOP, THREADS, Credited, Dispatch, Job, Rule, Stop
+from zpatterns.core.jobs import ALWAYS, LOOP, THREADS, Credited, Job, Rule, Stop
 from zpatterns.core.machine import Frames
 from zpatterns.core.replier import Replier
 from zpatterns.drive.virtual import VirtualReplier
@@ -90,8 +90,8 @@ class Handlers:
 
     def handle(self, event: Any) -> None:
         kind = type(event)
-        if kind is Dispatch:
-            self.dispatch(event.job)
+        if kind is Job:
+            self.dispatch(event)
         elif kind is Stop:
             self.stop(event.job)
         elif kind is Credited and event.job.application is not None:

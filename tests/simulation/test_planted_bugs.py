@@ -34,8 +34,8 @@ Bug = tuple[object, str, Callable[[Any], Any]]
 
 def late_reply_to_the_newest(true):
     def reply(self, port, call_id, first, rest, now):
-        if call_id not in self._calls and self._calls and call_id != port.ping_id:
-            call_id = next(reversed(self._calls))
+        if call_id not in self.calls and self.calls and call_id != port.ping_id:
+            call_id = next(reversed(self.calls))
         true(self, port, call_id, first, rest, now)
 
     return reply

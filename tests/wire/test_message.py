@@ -145,7 +145,7 @@ def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(w, "_CACHED_HEADERS", 100)
     for number in range(1000):
         w.parse(w.request("m", number, 1, 1, 0))
-        assert len(w._parsed) <= 100
+        assert len(w.parsed) <= 100
 
 
 def test_a_long_header_is_not_cached() -> None:

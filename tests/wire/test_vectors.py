@@ -12,7 +12,7 @@ import pytest
 
 from zpatterns.core import compose
 from zpatterns.core.calls import Call
-from zpatterns.core.jobs import Dispatch, Rule
+from zpatterns.core.jobs import Job, Rule
 from zpatterns.core.machine import Link
 from zpatterns.core.replier import PLAIN_REFUSED, Replier
 from zpatterns.core.requester import Requester
@@ -194,8 +194,8 @@ def test_a_server_takes_these_requests(vector: dict[str, Any]) -> None:
     replier = new_replier("calc.add", "blob.put", "zp.ping")
     replier.receive(0, frames, 0.0)
     replier.dispatch(0.0)
-    jobs = [event.job for event in replier.events]
-    assert [type(event) for event in replier.events] == [Dispatch] * len(jobs)
+    jobs = list(replier.events)
+    assert [type(event) for event in replier.events] == [Job] * len(jobs)
     stack = [bytes.fromhex(frame) for frame in vector["stack"]]
     if vector["kind"] == "BATCH":
         items = w.decode_batch(w.parse(frames[2]), frames[3])
@@ -225,9 +225,9 @@ def test_a_server_takes_these_as_plain(vector: dict[str, Any]) -> None:
     replier.receive(0, frames, 0.0)
     replier.dispatch(0.0)
     [event] = replier.events
-    assert event.job.header is None
-    assert [event.job.routing_id, *event.job.path] == (stack or list(frames[:1]))
-    assert tuple(event.job.rest) == frames[len(stack) or 1 :]
+    assert event.header is None
+    assert [event.routing_id, *event.path] == (stack or list(frames[:1]))
+    assert tuple(event.rest) == frames[len(stack) or 1 :]
 
 
 @pytest.mark.parametrize("vector", at("ROUTER receives", body=["undecodable"]))
@@ -255,14 +255,14 @@ def test_a_server_sends_these_frames(vector: dict[str, Any]) -> None:
         for request_id, payload in zip(items[::3], items[2::3], strict=True):
             replier.receive(0, (frames[0], request_id, b"", unary, b"\xc0"), 0.0)
             replier.dispatch(0.0)
-            replier.reply(replier.events.popleft().job, 1, payload)
+            replier.reply(replier.events.popleft(), 1, payload)
     else:
         command = w.parse(frames[3])
         if type(command) is w.Final and not command.parts:
             header = w.request("calc.add", 60_000, 1, 1, w.BATCHES)
         replier.receive(0, (*frames[:3], header, b"\xc0"), 0.0)
         replier.dispatch(0.0)
-        job = replier.events.popleft().job
+        job = replier.events.popleft()
         if type(command) is w.Error:
             text, details = w.decode_error(frames[4])
             replier.fail(job, Status(command.status), text, details)
@@ -288,7 +288,7 @@ def test_a_server_sends_these_plain_frames(vector: dict[str, Any]) -> None:
     replier.receive(0, (*frames[:-1], b"hello"), 0.0)
     replier.dispatch(0.0)
     if not refused:
-        replier.reply_plain(replier.events.popleft().job, frames[-1:])
+        replier.reply_plain(replier.events.popleft(), frames[-1:])
     assert [entry[1] for entry in replier.outbox] == [frames]
 
 

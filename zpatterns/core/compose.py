@@ -33,10 +33,16 @@ def header(call: Call, now: float, credit: int) -> bytes:
 
 def frames(call: Call, now: float, credit: int) -> Frames:
     """One call as a message of its own."""
-    if call.method is not None:
+    method = call.method
+    if method is not None:
+        if call.stream or call.extra is not None or call.incarnation:
+            first = header(call, now, credit)
+        else:
+            left = ceil((call.deadline - now) * 1000)  # above 0: a call whose time is over is not sent
+            first = w.bare_request(method, left, call.attempt, call.codec, call.flags)
         if call.buffers:
-            return (call.id, b"", header(call, now, credit), call.payload, *call.buffers)
-        return (call.id, b"", header(call, now, credit), call.payload)
+            return (call.id, b"", first, call.payload, *call.buffers)
+        return (call.id, b"", first, call.payload)
     body = (call.payload, *call.buffers)
     if call.bare == ID:
         return (call.id, b"", *body)

@@ -40,7 +40,7 @@ class Why(Enum):
 
 
 class Job:
-    """One request on the server, from its arrival to its answer."""
+    """One request on the server, from its arrival to its answer. As an event: run its handler."""
 
     __slots__ = (
         "application", "batches", "credit", "done", "due", "expires_at", "header", "heard_at", "id", "key", "lane",
@@ -96,13 +96,6 @@ class Job:
     def method(self) -> str | None:
         """The method's name; None for a plain body."""
         return self.header.method if self.header is not None else None
-
-
-@dataclass(frozen=True, slots=True)
-class Dispatch:
-    """Event: run the handler of this job."""
-
-    job: Job
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from ..policy import Heartbeat, Limits
 from ..wire import message as w
 from . import verdicts
 from .dedupe import Window
-from .jobs import ALWAYS, Credited, Dispatch, Job, ReplierStatistics, Rule, Stop, Why
+from .jobs import ALWAYS, Credited, Job, ReplierStatistics, Rule, Stop, Why
 from .lanes import Lanes
 from .machine import Frame, Frames, Link, Sent
 from .outlet import Outlet
@@ -100,7 +100,7 @@ class Replier:
 
     def _typed(self, routing_id: bytes, path: Sequence[bytes], header: Frame, rest: Frames, now: float) -> None:
         try:
-            command = w.parse(header)
+            command = (w.parsed.get(header) if type(header) is bytes else None) or w.parse(header)
             if type(command) is w.Request:
                 self._admit(Job(routing_id, path, command, rest), now)
             elif type(command) is w.Batch and len(path) == len(rest) == 1:  # no request id: so never inside another
@@ -159,8 +159,7 @@ class Replier:
             self.statistics.unknown_method += 1
             self._send_error(job, Status.UNIMPLEMENTED, verdicts.no_method(header.method, rule), {}, 0)
             return
-        expected = header.extra.get("incarnation", self.incarnation)
-        if expected != self.incarnation:
+        if header.extra and header.extra.get("incarnation", self.incarnation) != self.incarnation:
             self.statistics.refused += 1
             self._refuse(
                 job, Status.FAILED_PRECONDITION, "the request was meant for another incarnation of this server"
@@ -237,7 +236,7 @@ class Replier:
                 self.statistics.dispatched += 1
                 if job.due:  # it had to wait; now that it runs, other times count
                     self._untimed.append(job)
-                self.events.append(Dispatch(job))
+                self.events.append(job)
 
     def _stop(self, job: Job, why: Why) -> None:
         if job.stopped or job.done:

@@ -50,7 +50,8 @@ class Requester:
         self._half = max(1, self._sending.credit // 2)
         self.outbox: deque[tuple[int, Frames, Any]] = self._sending.outbox
         self.ports: list[Port] = self._sending.ports
-        self._calls: dict[bytes, Call] = {}
+        self.calls: dict[bytes, Call] = {}
+        """By id, those that have not ended."""
         self._waiting = Waiting(self._limits.queue, retry or Retry(), random)
         self._untimed: list[Call] = []
         self._timers: Timers[Call] = Timers()
@@ -58,14 +59,9 @@ class Requester:
     # -- the application ----------------------------------------------------------------------------------------
 
     @property
-    def open_calls(self) -> int:
-        """Those that have not ended."""
-        return len(self._calls)
-
-    @property
     def expects(self) -> bool:
         """Without an open call, whatever comes is late."""
-        return bool(self._calls)
+        return bool(self.calls)
 
     def start(self, call: Call) -> None:
         """Enter a call. It goes out with the next ``flush``; raises Overloaded when the queue is full."""
@@ -77,7 +73,7 @@ class Requester:
         if call.method is not None:
             call.flags = w.BATCHES | call.stream * w.STREAM | call.dedupe * w.DEDUPE | call.idempotent * w.IDEMPOTENT
         self.statistics.started += 1
-        self._calls[call.id] = call
+        self.calls[call.id] = call
         self._waiting.queue.append(call)
         self._untimed.append(call)
 
@@ -99,7 +95,7 @@ class Requester:
     def close(self) -> None:
         """End every call with Closed, and take no more."""
         self.closed = True
-        for call in list(self._calls.values()):
+        for call in list(self.calls.values()):
             self._fail(call, Closed(f"the client was closed before the reply to {call.name} came"), tell=True)
 
     # -- the driver ---------------------------------------------------------------------------------------------
@@ -143,12 +139,11 @@ class Requester:
     def receive(self, port: int, frames: Frames, now: float) -> None:
         """A message came from a server."""
         where = self.ports[port]
-        count = len(frames)
         if where.bare is not None and not self._sending.has_id(frames):
             self._receive_bare(where.bare, frames)
-        elif count >= 3 and not len(frames[1]):
+        elif len(frames) >= 3 and not frames[1]:
             self._reply(where, bytes(frames[0]), frames[2], frames[3:], now)
-        elif count == 3 and not len(frames[0]):
+        elif len(frames) == 3 and not frames[0]:
             self._receive_batch(where, frames, now)
         else:
             self.statistics.undecodable += 1
@@ -253,19 +248,21 @@ class Requester:
             self._reply(port, items[at], items[at + 1], (items[at + 2],), now)
 
     def _reply(self, port: Port, call_id: bytes, first: Frame, rest: Frames, now: float) -> None:
-        call = self._calls.get(call_id)
+        call = self.calls.get(call_id)
         if call is None:
             self._stray(port, call_id, first)
         elif call.method is None:
             call.reply = (first, *rest)
             self._answer(call)
         else:
-            try:
-                command = w.parse(first)
-            except DecodeError as error:
-                self.statistics.undecodable += 1
-                self._fail(call, verdicts.not_typed(call, error, [first, *rest]))
-                return
+            command = w.parsed.get(first) if type(first) is bytes else None
+            if command is None:
+                try:
+                    command = w.parse(first)
+                except DecodeError as error:
+                    self.statistics.undecodable += 1
+                    self._fail(call, verdicts.not_typed(call, error, [first, *rest]))
+                    return
             kind = type(command)
             if (kind is w.Final or kind is w.Error) and command is not port.last_header:
                 port.learn(command)  # type: ignore[arg-type]
@@ -355,7 +352,7 @@ class Requester:
     def _end(self, call: Call, *, tell: bool) -> None:
         """The one place where a call ends. ``tell``: servers that still have it get a CANCEL."""
         call.done = True
-        del self._calls[call.id]
+        del self.calls[call.id]
         self._timers.remove(call)
         if call.queued:
             self._waiting.pausing.discard(call)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from time import monotonic
 from typing import Any, Protocol
 
-from ..core.jobs import THREADS, Credited, Dispatch, Job, Stop
+from ..core.jobs import THREADS, Credited, Job, Stop
 from ..core.replier import Replier
 from ..errors import Closed, Status
 from .aio import AsyncLoop
@@ -110,8 +110,8 @@ class AsyncReplier:
 
     def _deliver(self, event: Any) -> None:
         kind = event.__class__
-        if kind is Dispatch:
-            job: Job = event.job
+        if kind is Job:
+            job: Job = event
             if job.lane == THREADS:
                 self._threads.run(run_on_thread, self._work, job, self._post)
             elif self._work.is_async(job):

@@ -33,7 +33,7 @@ class AsyncRequester:
     def start(self, call: Call) -> None:
         """Enter a call. A lone call goes out at once; what more is started in the same tick goes out together."""
         machine = self.machine
-        alone = not machine.open_calls and self._burst < 2
+        alone = not machine.calls and self._burst < 2
         machine.start(call)
         if alone:
             self._burst = 1

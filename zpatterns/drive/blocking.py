@@ -12,14 +12,15 @@ import select
 import threading
 from _thread import LockType, allocate_lock, get_ident
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from contextlib import suppress
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, Protocol
 
 from ..core.machine import Machine
 from ..errors import WrongThreadError
 from .pump import Pump
+from .sockets import BRIEFLY
 
 log: logging.Logger = logging.getLogger("zpatterns")
 _CROWD, _BREATH = 8, 0.0001
@@ -38,7 +39,8 @@ class Loop:
         self.machine: Machine = pump.machine
         self._deliver = deliver
         self._works = works
-        self._commands: deque[Command] = deque()
+        self.posted: deque[Command] = deque()
+        """Commands that wait to be run."""
         self._sleeping = False
         self._waking = threading.RLock()  # reentrant: a signal handler wakes, too
         self._closed = False
@@ -68,15 +70,11 @@ class Loop:
         for index in range(len(self.pump.ports)):
             self.pump.links(index)  # a first read arms the edge, and tells what happened before we watched
 
-    @property
-    def posted(self) -> bool:
-        """Whether commands wait to be run."""
-        return bool(self._commands)
-
     def post(self, action: Callable[..., None], *arguments: Any) -> None:
         """From any thread: have the loop call ``action`` soon."""
-        self._commands.append((action, arguments))
+        self.posted.append((action, arguments))
         if self._sleeping:
+            self._sleeping = False  # one write wakes it: whoever posts meanwhile need not
             self.wake()
 
     def wake(self) -> None:
@@ -87,7 +85,7 @@ class Loop:
 
     def run_commands(self) -> None:
         """What other threads asked for."""
-        commands = self._commands
+        commands = self.posted
         while commands:  # taken out when done: an interrupt must not swallow one
             action, arguments = commands[0]
             try:
@@ -102,34 +100,53 @@ class Loop:
         withdrawn: list[Command] = []
         with suppress(IndexError):  # somebody else may empty it at the same time
             while True:
-                withdrawn.append(self._commands.popleft())
+                withdrawn.append(self.posted.popleft())
         return withdrawn
 
-    def turn(self, over: Callable[[], bool] | None = None, until: float | None = None) -> None:
+    def turn(self, over: Callable[[], bool] | None = None, until: float | None = None, *, alone: bool = False) -> None:
         """Send what there is to send, wait for something to happen, take it in and hand it over.
 
         ``over``: what the commands may have brought about, so that there is nothing left to wait for; ``until``: when
-        to wait no longer.
+        to wait no longer; ``alone``: nobody posts anything just now, or can wait ``BRIEFLY`` for it.
         """
         pump = self.pump
         if self._torn:
             self._mend()
         self._torn = True
-        if self._commands:
+        if self.posted:
             self.run_commands()
             self.deliver()
             if over is not None and over():
                 self._torn = False
                 return
-        pump.flush(monotonic())
-        self._sleeping = True
-        self._wait(until)
-        self._sleeping = False
-        at = pump.wakes_at
-        if at is not None and at <= monotonic() and pump.wake():
-            self._watch()
+        now = monotonic()
+        pump.flush(now)
+        if not (alone and self._heard_soon(now)):
+            self._sleeping = True
+            self._wait(until)
+            self._sleeping = False
+            at = pump.wakes_at
+            if at is not None and at <= monotonic() and pump.wake():
+                self._watch()
         self.deliver()
         self._torn = False
+
+    def _heard_soon(self, now: float) -> bool:
+        """Whether something came at the only port within ``BRIEFLY``: libzmq waits with half the calls that we need."""
+        pump = self.pump
+        receive_soon = pump.ports[0].receive_soon
+        if receive_soon is None or len(pump.ports) > 1 or pump.full or self.machine.events:
+            return False
+        at = pump.wakes_at
+        if at is not None and at - now < 2 * BRIEFLY:
+            return False
+        self._torn = False
+        frames = receive_soon()
+        self._torn = True
+        if frames is None:
+            return False
+        pump.drain(0, monotonic(), frames)
+        return True
 
     def _wait(self, until: float | None) -> None:
         """Sleep until a descriptor wakes us, then read. The descriptors are edge-triggered: EVENTS are asked before."""
@@ -144,7 +161,7 @@ class Loop:
             at = until if at is None else min(at, until)
         if at is not None:
             wait = max(0.0, min(wait, at - monotonic()))
-        if self._commands or self.machine.events:
+        if self.posted or self.machine.events:
             wait = 0.0
         watched = self._watched
         self._torn = False
@@ -208,6 +225,12 @@ class Loop:
         self.pump.close(linger)
 
 
+class Ending(Protocol):
+    """What ends."""
+
+    done: bool
+
+
 class Tenancy:
     """Who turns a client's loop. Whoever holds ``_drive`` does; whoever enqueued and did not get it waits.
 
@@ -219,7 +242,7 @@ class Tenancy:
     def __init__(
         self,
         loop: Loop,
-        open_calls: Callable[[], int],
+        open_calls: Sized,
         ended: Callable[[], int],
         broken: Callable[[], None],
         name: str,
@@ -238,8 +261,8 @@ class Tenancy:
         self._closing = False
         self._last: Callable[[], None] | None = None
 
-    def run(self, action: Callable[..., None], arguments: tuple[Any, ...], over: Callable[[], bool]) -> bool:
-        """Post ``action`` and, if nobody else does, turn the loop until ``over()``. False: somebody else turns it."""
+    def run(self, start: Callable[[Any], None], call: Ending) -> bool:
+        """``start`` a call and, if nobody else does, turn the loop until it is done. False: somebody else turns it."""
         loop, me = self._loop, get_ident()
         if self._driver == me:
             raise WrongThreadError(
@@ -250,30 +273,30 @@ class Tenancy:
         try:
             if self._drive.acquire(False):
                 self._driver = me
-                loop.run_commands()
-                action(*arguments)
+                if loop.posted:
+                    loop.run_commands()
+                start(call)
             else:
-                loop.post(action, *arguments)
+                loop.post(start, call)
                 mine = self._drive.acquire(False)
                 if not mine:
                     if self._closing:
                         self._run_late()
                     return False
                 self._driver = me
-            while not over() and not self._closing:  # whoever closes takes the loop, and ends our call with it
-                if me == _MAIN and self._open_calls() > 1:
-                    return (
-                        False  # Ctrl-C hits the main thread, between any two instructions: no call of others in there
-                    )
-                loop.turn()
+            while not call.done and not self._closing:  # whoever closes takes the loop, and ends our call with it
+                alone = len(self._open_calls) < 2
+                if not alone and me == _MAIN:
+                    return False  # Ctrl-C hits the main thread, between any two instructions: not in a call of others
+                loop.turn(alone=alone)
             if loop.machine.outbox and not self._closing:
                 loop.flush()
         finally:
             if mine:
                 self._leave()
-                if self._busy():
+                if loop.posted or self._open_calls or loop.machine.events:
                     self._hand_over()
-        return over()
+        return call.done
 
     def post(self, action: Callable[..., None], *arguments: Any) -> None:
         """Have the loop run ``action`` without waiting for it; the I/O thread turns it if nobody does."""
@@ -284,19 +307,22 @@ class Tenancy:
             self._hand_over()
 
     def _busy(self) -> bool:
-        return self._loop.posted or self._open_calls() > 0 or bool(self._loop.machine.events)
+        return bool(self._loop.posted or self._open_calls or self._loop.machine.events)
 
     def _leave(self) -> None:
         """Give the loop back; close it if somebody could not wait for it."""
+        me = get_ident()
         try:
-            if self._last is not None and self._driver == get_ident():
+            if self._last is not None and self._driver == me:
                 last, self._last = self._last, None
                 last()
         finally:
-            if self._driver == get_ident():
+            if self._driver == me:
                 self._driver = 0
-            with suppress(RuntimeError):  # it was not ours after all
+            try:
                 self._drive.release()
+            except RuntimeError:  # it was not ours after all
+                pass
 
     def _run_late(self) -> None:
         """Posted while somebody closed: the machine refuses it."""

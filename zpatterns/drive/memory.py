@@ -16,6 +16,8 @@ _ROUTING_ID = b"\0mem\1"
 class _Side:
     """One end: what came in, and whom to tell when something goes out."""
 
+    receive_soon: Callable[[], Frames | None] | None = None
+
     def __init__(self) -> None:
         self.notify: Callable[[], None] | None = None
         self.inbox: deque[Frames] = deque()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import zmq
@@ -14,6 +15,11 @@ from ..policy import Limits, SocketOptions
 from . import sockets
 from .binding import Binding
 from .monitor import Monitor
+
+Receive = Callable[[], Frames | None]
+"""One message, of a ROUTER with its routing id first; or None."""
+Send = Callable[[Frames], Sent | None]
+"""None when it was taken."""
 
 
 def check_transport(endpoint: Endpoint) -> None:
@@ -45,23 +51,16 @@ class Dealer:
         inproc = self.endpoint.transport == "inproc"
         self.monitor: Monitor | None = None if inproc else Monitor(self._context, self.socket)
         self._pending = [Link.UP] if inproc else []  # inproc reports no links: sending tells
+        # C calls sockets.receive and the like: a method of ours in between would cost a tenth of a small request
+        self.receive: Receive = partial(sockets.receive, self.socket, self._limits)
+        self.receive_soon: Receive = partial(sockets.receive, self.socket, self._limits, 0)
+        self.send: Send = partial(sockets.send, self.socket)
+        self.readable: Callable[[], bool] = partial(sockets.readable, self.socket)
         try:
             self.socket.connect(str(self.endpoint))
         except zmq.ZMQError as error:
             self.close()
             raise sockets.translate(error, "connect to", str(self.endpoint)) from error
-
-    def receive(self) -> Frames | None:
-        """One message, or None."""
-        return sockets.receive(self.socket, self._limits)
-
-    def send(self, frames: Frames) -> Sent | None:
-        """None when it was taken."""
-        return sockets.send(self.socket, frames)
-
-    def readable(self) -> bool:
-        """Whether a message is there."""
-        return sockets.readable(self.socket)
 
     def writable(self) -> bool:
         """Whether a message would be taken."""
@@ -104,19 +103,11 @@ class Router:
         except BaseException:
             self.socket.close(0)
             raise
+        self.receive: Receive = partial(sockets.receive_routed, self.socket, limits)
+        self.receive_soon: Receive = partial(sockets.receive_routed, self.socket, limits, 0)
+        self.send: Send = partial(sockets.send, self.socket)
+        self.readable: Callable[[], bool] = partial(sockets.readable, self.socket)
         self.address: str = self._binding.address
-
-    def receive(self) -> Frames | None:
-        """One message, its routing id first, or None."""
-        return sockets.receive(self.socket, self._limits)
-
-    def send(self, frames: Frames) -> Sent | None:
-        """None when it was taken."""
-        return sockets.send(self.socket, frames)
-
-    def readable(self) -> bool:
-        """Whether a message is there."""
-        return sockets.readable(self.socket)
 
     def writable(self) -> bool:
         """Of a ROUTER this says nothing about any one peer."""

@@ -26,16 +26,30 @@ class PortSocket(Protocol):
         """The edge-triggered descriptors of the socket and of its monitor."""
         ...
 
-    def readable(self) -> bool:
+    @property
+    def readable(self) -> Callable[[], bool]:
         """Whether a message is there; asking re-arms the edge."""
+        ...
+
+    @property
+    def receive(self) -> Callable[[], Frames | None]:
+        """One message, or None; an empty one was over the limits."""
+        ...
+
+    @property
+    def receive_soon(self) -> Callable[[], Frames | None] | None:
+        """The same, after a moment's wait for one; None where nothing can wait."""
+        ...
+
+    @property
+    def send(self) -> Callable[[Frames], Sent | None]:
+        """None when it was taken."""
         ...
 
     def writable(self) -> bool:
         """Whether a message would be taken."""
         ...
 
-    def receive(self) -> Frames | None: ...
-    def send(self, frames: Frames) -> Sent | None: ...
     def links(self) -> list[Link]: ...
     def reopen(self) -> None: ...
     def close(self, linger: float | None = None) -> None: ...
@@ -53,20 +67,21 @@ class Pump:
         """Ports whose handshake was refused: libzmq does not try again (libzmq #4196), so we do."""
         self._drain = limits.drain
 
-    def drain(self, port: int, now: float) -> None:
-        """Read what is there, bounded, into the machine."""
-        source = self.ports[port]
-        receive, machine = source.receive, self.machine
+    def drain(self, port: int, now: float, frames: Frames | None = None) -> None:
+        """Read what is there, bounded, into the machine; ``frames`` are a message that was read already."""
+        source, machine = self.ports[port], self.machine
         for _ in range(self._drain):
-            frames = receive()
             if frames is None:
-                break
+                frames = source.receive()
+                if frames is None:
+                    break
             if frames:
                 machine.receive(port, frames, now)
             else:
                 machine.statistics.undecodable += 1  # over the limits, and read off
             if not machine.expects or not source.readable():
                 break
+            frames = None
 
     def links(self, port: int) -> None:
         """Read what happened to the connection; what came in before it is fed before."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from time import monotonic, sleep
 from typing import Any, Protocol
 
-from ..core.jobs import THREADS, Credited, Dispatch, Job, Stop
+from ..core.jobs import THREADS, Credited, Job, Stop
 from ..core.machine import Frame, Frames
 from ..core.replier import Replier
 from ..errors import Status
@@ -137,8 +137,9 @@ class BlockingReplier:
     def serve(self, stopping: Callable[[], bool], grace: Callable[[], float]) -> None:
         """Turn the loop until ``stopping()``; then finish what runs within ``grace`` seconds, and refuse the rest."""
         loop, machine = self.loop, self.machine
+        threads = self._threads
         while not stopping():
-            loop.turn()
+            loop.turn(alone=not threads.busy)
         said = spoken(machine)
         machine.stop()
         until = monotonic() + grace()
@@ -160,8 +161,8 @@ class BlockingReplier:
 
     def _deliver(self, event: Any) -> None:
         kind = event.__class__
-        if kind is Dispatch:
-            job: Job = event.job
+        if kind is Job:
+            job: Job = event
             if job.lane == THREADS:
                 self._threads.run(run_on_thread, self._work, job, self._post)
             elif job.rule.stream:

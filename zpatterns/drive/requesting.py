@@ -34,7 +34,7 @@ class BlockingRequester:
         counts = machine.statistics
         self._tenancy = Tenancy(
             self._loop,
-            lambda: machine.open_calls,
+            machine.calls,
             lambda: counts.answered + counts.failed,
             self._broken,
             "zpatterns-client",
@@ -43,7 +43,7 @@ class BlockingRequester:
     def run(self, call: Call) -> None:
         """Return when the call has ended: with a reply or a failure in it."""
         try:
-            if self._tenancy.run(self._start, (call,), lambda: call.done):
+            if self._tenancy.run(self._start, call):
                 return
             lock = waiter()
             call.application = _releasing(lock)

@@ -18,19 +18,20 @@ class DaemonThreads:
         self._name = name
         self._work: SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]] | None] = SimpleQueue()
         self._threads = 0
-        self._busy = 0
+        self.busy: int = 0
+        """Actions that have not handed in their result."""
 
     def run(self, action: Callable[..., None], *arguments: Any) -> None:
         """Called by one thread only, the loop's. ``action`` must not raise."""
-        self._busy += 1
-        if self._busy > self._threads and self._threads < self._size:
+        self.busy += 1
+        if self.busy > self._threads and self._threads < self._size:
             self._threads += 1
             threading.Thread(target=self._serve, name=f"{self._name}-{self._threads}", daemon=True).start()
         self._work.put((action, arguments))
 
     def finished(self) -> None:
         """Called by the loop when an action has handed in its result."""
-        self._busy -= 1
+        self.busy -= 1
 
     def _serve(self) -> None:
         while True:

@@ -251,7 +251,7 @@ class VirtualRequester:
 
 
 class VirtualReplier:
-    """A server from its start to its death: one replier on its loop. ``handle`` gets Dispatch, Stop and Credited."""
+    """A server from its start to its death: one replier on its loop. ``handle`` gets Job, Stop and Credited."""
 
     def __init__(
         self, world: World, name: str, machine: Replier, address: str, handle: Callable[[Any], None], limits: Limits

@@ -138,7 +138,8 @@ def _header(*fields: Any) -> bytes:
 
 
 @lru_cache(4096)
-def _request(method: str, budget: int, attempt: int, codec: int, flags: int) -> bytes:
+def bare_request(method: str, budget: int, attempt: int, codec: int, flags: int) -> bytes:
+    """The header of a request without ``extra``."""
     return _header(REQUEST, method, budget, attempt, codec, flags)
 
 
@@ -148,7 +149,7 @@ def request(
     """The header of a request; ``extra`` holds ``headers``, ``credit``, ``deadline`` and ``incarnation``."""
     if extra:
         return _header(REQUEST, method, budget, attempt, codec, flags, dict(extra))
-    return _request(method, budget, attempt, codec, flags)
+    return bare_request(method, budget, attempt, codec, flags)
 
 
 @lru_cache(4096)
@@ -256,20 +257,21 @@ def is_typed(frame: Buffer) -> bool:
     return frame[:3] == MAGIC
 
 
-_parsed: dict[bytes, Command] = {}
+parsed: dict[Any, Command] = {}
+"""Headers that were read before, which most are: on the hot path, look here and ask ``parse`` for what is missing."""
 
 
 def parse(header: Buffer) -> Command:
     """The command in a header frame; raises DecodeError for anything else."""
     if type(header) is not bytes:
         header = bytes(header[: HEADER_MAX + 1])
-    command = _parsed.get(header)
+    command = parsed.get(header)
     if command is None:
         command = _parse(header)
         if len(header) <= _CACHED_HEADER:
-            if len(_parsed) >= _CACHED_HEADERS:  # a peer that sends ever new headers must not grow this
-                _parsed.clear()
-            _parsed[header] = command
+            if len(parsed) >= _CACHED_HEADERS:  # a peer that sends ever new headers must not grow this
+                parsed.clear()
+            parsed[header] = command
     return command
 
 
