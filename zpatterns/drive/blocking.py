@@ -10,21 +10,20 @@ import logging
 import os
 import select
 import threading
-from _thread import LockType, allocate_lock, get_ident
+from _thread import LockType, get_ident
 from collections import deque
 from collections.abc import Callable, Sized
 from contextlib import suppress
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, Protocol
 
 from ..core.machine import Machine
 from ..errors import WrongThreadError
 from .pump import Pump
+from .relay import Relay, waiter
 from .sockets import BRIEFLY
 
 log: logging.Logger = logging.getLogger("zpatterns")
-_CROWD, _BREATH = 8, 0.0001
-"""From so many callers woken at once, the I/O thread pauses so many seconds: 1.4x with 64 threads that share the GIL."""
 _LONGEST = 60.0
 _MAIN = threading.main_thread().ident
 
@@ -243,19 +242,19 @@ class Tenancy:
         self,
         loop: Loop,
         open_calls: Sized,
-        ended: Callable[[], int],
         broken: Callable[[], None],
         name: str,
     ) -> None:
         self._loop = loop
         self._open_calls = open_calls
-        self._ended = ended
         self._broken = broken
         self._name = name
         self._drive = threading.RLock()  # reentrant for its owner's release alone: see run()
         self._driver = 0
-        self._work = allocate_lock()
-        self._work.acquire()
+        self._work = waiter()
+        self._relay = Relay()
+        self._serving = False
+        """The I/O thread turns the loop."""
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._closing = False
@@ -306,6 +305,19 @@ class Tenancy:
         elif not self._driver:
             self._hand_over()
 
+    def wait(self, lock: LockType, seconds: float) -> bool:
+        """For another thread to ``wake`` us; False: it did not come to it."""
+        woken = lock.acquire(timeout=seconds)
+        self._relay.pass_on()
+        return woken
+
+    def wake(self, lock: LockType) -> None:
+        """From the thread that turns the loop: whoever waits for this lock may go on."""
+        if self._serving:
+            self._relay.add(lock)
+        else:
+            lock.release()
+
     def _busy(self) -> bool:
         return bool(self._loop.posted or self._open_calls or self._loop.machine.events)
 
@@ -350,18 +362,18 @@ class Tenancy:
                 if not self._drive.acquire(timeout=0.05):
                     continue
                 self._driver = get_ident()
+                self._serving = True
                 try:
                     while not self._closing and self._busy():
-                        ended = self._ended()
                         loop.turn()
-                        if self._ended() - ended > 1:
-                            # Let the callers we have just woken run, and hand in what then goes out together.
-                            sleep(_BREATH if self._ended() - ended >= _CROWD else 0)
+                        self._relay.run()
                 except Exception:
                     log.exception("the client's loop failed; its calls end with Closed")
                     if self._last is None:
                         self._closing, self._last = True, self._broken
                 finally:
+                    self._serving = False
+                    self._relay.run()
                     self._leave()
 
     def stop(self, last: Callable[[], None]) -> None:
@@ -375,10 +387,3 @@ class Tenancy:
                 last()
         with suppress(RuntimeError):
             self._work.release()
-
-
-def waiter() -> LockType:
-    """A lock that is taken: whoever finishes the call releases it."""
-    lock = allocate_lock()
-    lock.acquire()
-    return lock

@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 from _thread import LockType
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Any
 
 from ..core.calls import Call, Connection, Part, Reopen
 from ..core.requester import Requester
 from ..errors import RequestTimeout, ZPatternsError
-from .blocking import Loop, Tenancy, waiter
+from .blocking import Loop, Tenancy
 from .pump import Pump
+from .relay import waiter
 
 log: logging.Logger = logging.getLogger("zpatterns")
 _SLACK = 1.0
@@ -31,11 +33,9 @@ class BlockingRequester:
         self.closed: bool = False
         self._on_connection = on_connection
         self._loop = Loop(pump, self._deliver)
-        counts = machine.statistics
         self._tenancy = Tenancy(
             self._loop,
             machine.calls,
-            lambda: counts.answered + counts.failed,
             self._broken,
             "zpatterns-client",
         )
@@ -46,8 +46,8 @@ class BlockingRequester:
             if self._tenancy.run(self._start, call):
                 return
             lock = waiter()
-            call.application = _releasing(lock)
-            if not call.done and not lock.acquire(timeout=max(0.0, call.deadline - monotonic()) + _SLACK):
+            call.application = partial(_wake, self._tenancy, lock)
+            if not call.done and not self._tenancy.wait(lock, max(0.0, call.deadline - monotonic()) + _SLACK):
                 raise RequestTimeout("the client's loop does not turn; please report this", sent=call.taken)
         except BaseException:
             self.cancel(call)
@@ -126,8 +126,5 @@ class BlockingRequester:
         self._loop.close()
 
 
-def _releasing(lock: LockType) -> Callable[[Any], None]:
-    def release(_: Any) -> None:
-        lock.release()
-
-    return release
+def _wake(tenancy: Tenancy, lock: LockType, _: Any) -> None:
+    tenancy.wake(lock)
