@@ -188,7 +188,7 @@ def test_calls_under_way_when_the_loop_fails_end_with_closed(made: Made, caplog:
     waiting = [threading.Thread(target=call, daemon=True) for _ in range(4)]
     for thread in waiting:
         thread.start()
-    until(lambda: len(made.loop._commands) == 5)
+    until(lambda: len(made.loop.posted) == 5)
     go.set()
     for thread in waiting:
         thread.join(LIMIT)
