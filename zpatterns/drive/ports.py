@@ -52,6 +52,7 @@ class Dealer:
         self.monitor: Monitor | None = None if inproc else Monitor(self._context, self.socket)
         self._pending = [Link.UP] if inproc else []  # inproc reports no links: sending tells
         # C calls sockets.receive and the like: a method of ours in between would cost a tenth of a small request
+        sockets.wait_briefly(self.socket)
         self.receive: Receive = partial(sockets.receive, self.socket, self._limits)
         self.receive_soon: Receive = partial(sockets.receive, self.socket, self._limits, 0)
         self.send: Send = partial(sockets.send, self.socket)
@@ -103,6 +104,7 @@ class Router:
         except BaseException:
             self.socket.close(0)
             raise
+        sockets.wait_briefly(self.socket)
         self.receive: Receive = partial(sockets.receive_routed, self.socket, limits)
         self.receive_soon: Receive = partial(sockets.receive_routed, self.socket, limits, 0)
         self.send: Send = partial(sockets.send, self.socket)

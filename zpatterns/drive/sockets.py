@@ -30,7 +30,7 @@ _ENVELOPE = 8
 """Frames allowed beyond the limit, for the address stack."""
 _FEW = 8
 BRIEFLY: float = 0.005
-"""Seconds that ``receive`` waits when its flags are 0. More than a tick of the kernel: a nearer timer is set in hardware each
+"""Seconds that ``receive`` may wait inside libzmq. More than a tick of the kernel: a nearer timer is set in hardware each
 time, which costs more than the whole receive does."""
 _OLDEST = (4, 3, 5)
 
@@ -84,7 +84,6 @@ def open_socket(
         "TCP_MAXRT": _ms(options.retransmit_timeout),
         "MAXMSGSIZE": limits.message,
         "IPV6": int(ipv6),
-        "RCVTIMEO": _ms(BRIEFLY),
     }
     if kind == zmq.DEALER:
         values["IMMEDIATE"] = 1  # nothing is queued for a server that is not there, or runs on its next incarnation
@@ -109,6 +108,11 @@ def open_socket(
 def _ms(seconds: float) -> int:
     """Whole milliseconds, rounded up: a short wait must not become none."""
     return -int(-seconds * 1000 // 1)
+
+
+def wait_briefly(socket: Socket) -> None:
+    """Have ``receive`` with flags 0 wait ``BRIEFLY``."""
+    socket.set(zmq.RCVTIMEO, _ms(BRIEFLY))
 
 
 def receive(socket: Socket, limits: Limits, flags: int = _NOBLOCK) -> Frames | None:
