@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from ..errors import ConfigurationError
 from ..policy import Limits
-from . import modelled, raw, structs
+from . import arrays, modelled, raw, structs
 from .binding import JSON, MSGPACK, RAW
-from .buffers import NO_BUFFERS, Buffer
+from .buffers import NO_BUFFERS, Buffer, is_array_class
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -89,4 +89,6 @@ def _make(form: Any, codec: str, limits: Limits) -> Codec[Any]:
         return Codec(*raw.bind(form, limits))
     if structs.mentions_struct(form):
         return Codec(*structs.bind(form, codec, limits))
+    if is_array_class(form):
+        return Codec(*arrays.bind(form, codec, limits))
     return Codec(*modelled.bind(form, codec, limits))

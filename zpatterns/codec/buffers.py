@@ -96,6 +96,11 @@ class Lifter:
         return msgpack.ExtType(EXT, msgpack.packb([where, kind, *described]))
 
 
+def placeholder(where: int, kind: int, *described: object) -> bytes:
+    """The payload of a body that is one buffer."""
+    return msgpack.packb(msgpack.ExtType(EXT, msgpack.packb([where, kind, *described])))
+
+
 def key_text(key: Any) -> str | bytes:
     """A dict key as pydantic's lax mode reads it back. Keys of several parts do not survive as text."""
     if isinstance(key, bytes):
