@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .chaos import cancels, cycles, kills, malformed
+from .chaos import cancels, cycles, jobs, kills, malformed
 
 SLACK = 5.0
 """Seconds a call may be late here: the machine may be busy. The long form is strict, and says so in its report."""
@@ -22,6 +22,12 @@ def test_kill_nine(tmp_path: Path, name: str, transport: str, size: int) -> None
     assert servers.kills >= 4
     assert tally.ended["answered"] > 100
     assert set(tally.ended) <= {"answered", "OutcomeUnknown", "RequestTimeout", "PeerUnavailable"}
+
+
+@pytest.mark.parametrize("name", ["blocking", "asyncio"])
+def test_workers_killed(tmp_path: Path, name: str) -> None:
+    """Jobs of workers that are killed go to others: none is lost, each result comes once, in its place."""
+    assert "0 lost" in jobs.kill_nine(tmp_path, name, jobs=3000, seconds=3.0, interval=0.25)
 
 
 @pytest.mark.parametrize("name", ["blocking", "asyncio"])

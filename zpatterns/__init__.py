@@ -2,6 +2,7 @@
 
 from . import envelope
 from ._shell.context import RequestContext
+from ._shell.stages import Stage
 from .codec import Codec, codec_for
 from .contract import Method, StreamMethod
 from .drive.steering import ProxyStatistics
@@ -11,9 +12,11 @@ from .errors import (
     AuthenticationError,
     Closed,
     ConfigurationError,
+    DeadLetter,
     DecodeError,
     ForkedError,
     InsecureEndpointError,
+    JobFailed,
     MessageTooLarge,
     NoSuchService,
     OutcomeUnknown,
@@ -30,9 +33,11 @@ from .errors import (
     ZPatternsError,
 )
 from .policy import Heartbeat, Limits, Retry, SocketOptions
+from .sync.pipeline import Pipeline
 from .sync.proxy import Proxy
 from .sync.reply import ReplyServer
 from .sync.request import RequestClient, Stream
+from .sync.worker import PipelineWorker
 
 __version__ = "0.1.0"
 
@@ -42,11 +47,13 @@ __all__ = [
     "Closed",
     "Codec",
     "ConfigurationError",
+    "DeadLetter",
     "DecodeError",
     "ForkedError",
     "Heartbeat",
     "Insecure",
     "InsecureEndpointError",
+    "JobFailed",
     "Limits",
     "MessageTooLarge",
     "Method",
@@ -55,6 +62,8 @@ __all__ = [
     "Overloaded",
     "PeerUnavailable",
     "PermissionDenied",
+    "Pipeline",
+    "PipelineWorker",
     "ProtocolViolation",
     "Proxy",
     "ProxyStatistics",
@@ -65,6 +74,7 @@ __all__ = [
     "RequestTimeout",
     "Retry",
     "SocketOptions",
+    "Stage",
     "Status",
     "Stream",
     "StreamMethod",

@@ -12,6 +12,8 @@ ZPatternsError
 ├── AuthenticationError                    the peer does not accept who we are
 ├── PermissionDenied (PermissionError)     it does, and still says no
 ├── ReplyError                             the handler's own answer: status, message, details
+│   └── JobFailed                          of a pipeline's stage; keeps the job
+│       └── DeadLetter                     delivered to one worker after the other, none of which finished it
 ├── DecodeError (ValueError)               a body that is not what its type says; keeps the frames
 ├── MessageTooLarge                        over the limit, refused before it is sent
 ├── ProtocolViolation                      the peer sent frames no version of the protocol has
@@ -115,6 +117,19 @@ class ReplyError(ZPatternsError):
 
 def _rebuild_reply_error(cls: type[ReplyError], status: Status, message: str, details: dict[str, Any]) -> ReplyError:
     return cls(status, message, details=details)
+
+
+class JobFailed(ReplyError):
+    """The handler of a stage raised: its status, message and details. ``job`` is what the stage chain was given."""
+
+    job: Any = None
+    """The job as it was taken from the iterator."""
+    stage: str = ""
+    """Name of the stage that failed."""
+
+
+class DeadLetter(JobFailed):
+    """A job that was delivered ``Limits.deliveries`` times: each worker died, or did not end in time."""
 
 
 class DecodeError(ZPatternsError, ValueError):

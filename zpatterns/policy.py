@@ -14,6 +14,12 @@ from .errors import ConfigurationError
 DEFAULT_TIMEOUT = 7.5
 """Seconds a call may take over all attempts: three tries of the guide's 2.5 s (Lazy Pirate, ch. 4)."""
 
+DEFAULT_JOB_TIMEOUT = 300.0
+"""Seconds a worker may take for one job before it is given to another: long, because then it may run twice."""
+
+DEFAULT_WORKER_TIMEOUT = 30.0
+"""Seconds jobs wait for a first worker of their stage: time to start a fleet of them."""
+
 DEFAULT_GRACE = 10.0
 """Seconds a server that was told to stop gives its running handlers."""
 
@@ -94,6 +100,10 @@ class Limits:
     """Replies a server remembers by request id; then new ``dedupe`` requests are refused."""
     dedupe_window: float = 60.0
     """Seconds a remembered reply is kept after its request's budget ended."""
+    workers: int = 10_000
+    """Workers a ventilator knows at once; more are not answered."""
+    deliveries: int = 5
+    """Workers a job is given to, one after the other, before it is a dead letter: it may be what kills them."""
     drain: int = 1000
     """Messages read in one go before anything else gets its turn."""
 

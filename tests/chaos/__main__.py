@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.worlds import Awaiting, Blocking
 
-from . import cancels, cycles, kills, malformed
+from . import cancels, cycles, jobs, kills, malformed
 
 SHARE = 0.999
 """Of the calls end within their deadline + 100 ms ..."""
@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each load under kill -9")
     parser.add_argument("--kill-interval", type=float, default=0.5, help="seconds from one kill to the next")
     parser.add_argument("--calls", type=int, default=100_000, help="cancelled at random")
+    parser.add_argument("--jobs", type=int, default=20_000, help="of a pipeline whose workers are killed")
     parser.add_argument("--messages", type=int, default=10_000, help="malformed")
     parser.add_argument("--cycles", type=int, default=1000, help="of opening and closing")
     parser.add_argument("--seed", type=int, default=1)
@@ -49,6 +50,12 @@ def main() -> int:
             place = folder / f"stop-{world}"
             place.mkdir()
             failed += _report(f"SIGSTOP for 3 s, {world}", lambda world=world, place=place: _stop(place, world))  # type: ignore[misc]
+            failed += _report(
+                f"workers killed, {world}",
+                lambda world=world, place=place: jobs.kill_nine(  # type: ignore[misc]
+                    place, world, jobs=given.jobs, seconds=given.seconds, interval=given.kill_interval
+                ),
+            )
         failed += _report("random cancels", lambda: _cancels(given.calls, given.seed))
         failed += _report("malformed, blocking", lambda: str(dict(malformed.scenario(Blocking(), given.messages, 1))))
         failed += _report("malformed, asyncio", lambda: _malformed_asyncio(given.messages, given.seed))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..codec import Codec
-from ..core.jobs import Job
+from ..core.jobs import Asked
 from ..drive.replying import Answer, Failure
 from ..errors import DecodeError, PermissionDenied, ReplyError, Status
 from ..policy import Limits
@@ -25,7 +25,7 @@ class BadRequest(Exception):
     """The request's body is not of the handler's type: the caller's fault."""
 
 
-def arguments(handler: Handler, job: Job) -> tuple[Any, ...]:
+def arguments(handler: Handler, job: Asked) -> tuple[Any, ...]:
     """What the handler is called with; raises BadRequest."""
     if handler.name is None:
         frames = [frame if type(frame) is bytes else bytes(frame) for frame in job.rest]

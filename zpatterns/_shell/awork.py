@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
-from ..core.jobs import Job
+from ..core.jobs import Asked
 from ..drive.replying import Answer, Failure
 from .answering import arguments, encoded, failure_of, plain_frames
 from .binding import Handler
@@ -15,11 +15,11 @@ from .work import HandlerWork
 class AsyncHandlerWork(HandlerWork):
     """Adds ``async def``."""
 
-    def is_async(self, job: Job) -> bool:
+    def is_async(self, job: Asked) -> bool:
         """Whether the handler of this job is ``async def``."""
         return bool(job.rule.application.is_async)
 
-    def begin(self, job: Job) -> Coroutine[Any, Any, Any] | Failure:
+    def begin(self, job: Asked) -> Coroutine[Any, Any, Any] | Failure:
         """The coroutine of a unary handler, not started yet; or why it cannot be called."""
         handler: Handler = job.rule.application
         try:
@@ -28,7 +28,7 @@ class AsyncHandlerWork(HandlerWork):
             return failure_of(error, handler, self.mapping)
         return coroutine
 
-    def result(self, job: Job, value: Any, error: BaseException | None) -> Answer | list[bytes] | Failure:
+    def result(self, job: Asked, value: Any, error: BaseException | None) -> Answer | list[bytes] | Failure:
         """The answer, from what the coroutine returned or raised."""
         handler: Handler = job.rule.application
         if error is None:
@@ -40,7 +40,7 @@ class AsyncHandlerWork(HandlerWork):
                 error = wrong
         return failure_of(error, handler, self.mapping)
 
-    async def parts_async(self, job: Job) -> AsyncIterator[Answer | Failure]:
+    async def parts_async(self, job: Asked) -> AsyncIterator[Answer | Failure]:
         """Run an async generator; closing this one closes the handler's."""
         handler: Handler = job.rule.application
         try:

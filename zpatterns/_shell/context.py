@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from time import monotonic
 from types import MappingProxyType
 
-from ..core.jobs import Job
+from ..core.jobs import Asked
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -16,7 +16,7 @@ class RequestContext:
 
     __slots__ = ("_job",)
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Asked) -> None:
         self._job = job
 
     @property

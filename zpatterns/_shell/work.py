@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..core.jobs import Job
+from ..core.jobs import Asked
 from ..drive.replying import Answer, Failure
 from ..errors import Status
 from ..policy import Limits
@@ -24,7 +24,7 @@ class HandlerWork:
         self.mapping = mapping
         self.limits = limits
 
-    def answer(self, job: Job) -> Answer | list[bytes] | Failure:
+    def answer(self, job: Asked) -> Answer | list[bytes] | Failure:
         """Run a unary handler."""
         handler: Handler = job.rule.application
         try:
@@ -37,7 +37,7 @@ class HandlerWork:
         except BaseException as error:  # noqa: BLE001  a thread lost to sys.exit() or a cancel would never answer
             return failure_of(error, handler, self.mapping)
 
-    def parts(self, job: Job) -> Iterator[Answer | Failure]:
+    def parts(self, job: Asked) -> Iterator[Answer | Failure]:
         """Run a stream handler; closing this iterator closes the handler's generator."""
         handler: Handler = job.rule.application
         try:

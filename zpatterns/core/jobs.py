@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
-from typing import Any
+from typing import Any, Protocol
 
 from ..wire.message import IDEMPOTENT, STREAM, Request
 from .machine import Frame
@@ -37,6 +37,25 @@ class Why(Enum):
     EXPIRED = "the caller's budget is spent"
     GONE = "the caller is gone"
     STOPPING = "the server is stopping"
+
+
+class Asked(Protocol):
+    """What running a handler needs to know: of a request, or of a job of a pipeline."""
+
+    @property
+    def rule(self) -> Rule: ...
+    @property
+    def header(self) -> Request | None: ...
+    @property
+    def rest(self) -> Sequence[Frame]: ...
+    @property
+    def expires_at(self) -> float: ...
+    @property
+    def stopped(self) -> Why | None: ...
+    @property
+    def done(self) -> bool: ...
+    @property
+    def method(self) -> str | None: ...
 
 
 class Job:

@@ -275,7 +275,8 @@ def parse(header: Buffer) -> Command:
     return command
 
 
-def _parse(header: bytes) -> Command:
+def header_fields(header: bytes) -> Any:
+    """What is behind magic and version, which are checked, decoded within limits; raises DecodeError."""
     if header[:3] != MAGIC:
         raise DecodeError("not a zpatterns header", frames=[header])
     if header[3:4] != PREFIX[3:]:
@@ -286,9 +287,13 @@ def _parse(header: bytes) -> Command:
     if len(header) > HEADER_MAX:
         raise DecodeError(f"a header of more than {HEADER_MAX} bytes", frames=[header])
     try:
-        fields = unpack(header[4:], _LIMITS, finite=False, ext=refuse_ext, any_key=False)
+        return unpack(header[4:], _LIMITS, finite=False, ext=refuse_ext, any_key=False)
     except Exception as cause:
         raise DecodeError("a header that is not msgpack", frames=[header]) from cause
+
+
+def _parse(header: bytes) -> Command:
+    fields = header_fields(header)
     if _class(fields) is list and fields and _class(fields[0]) is int and fields[0] in _KINDS:
         make, rules = _KINDS[fields.pop(0)]
         if make is Request and len(fields) == len(rules) - 1:

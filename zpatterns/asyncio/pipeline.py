@@ -1,0 +1,376 @@
+"""The asyncio ``Pipeline``: the same jobs, workers and rules as ``zpatterns.Pipeline``, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from operator import length_hint
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, overload
+
+from .._shell.awork import AsyncHandlerWork
+from .._shell.guards import ForkGuard, check_loop, checked_endpoint
+from .._shell.mapping import NOTHING, Mapping, check_map
+from .._shell.pipelines import open_ventilator, open_worker
+from .._shell.progress import Progress
+from .._shell.stages import AsyncStage, DefStage, Stage, Stages
+from ..core.crew import Task, VentilatorStatistics
+from ..drive.aventilating import AsyncRun, AsyncVentilator
+from ..drive.aworking import AsyncWorker
+from ..drive.sockets import Context
+from ..endpoint import Insecure
+from ..errors import Closed, DeadLetter, JobFailed, Status
+from ..policy import DEFAULT_GRACE, DEFAULT_WORKER_TIMEOUT, Heartbeat, Limits, SocketOptions
+from .worker import PipelineWorker
+
+log: logging.Logger = logging.getLogger("zpatterns")
+
+T = TypeVar("T")
+U = TypeVar("U")
+A = TypeVar("A")
+B = TypeVar("B")
+_SLICE = 0.25
+
+
+class _StageOf:
+    """``@pipeline.stage(...)``, before it has its function."""
+
+    def __init__(self, register: Callable[[Callable[..., Any]], Any]) -> None:
+        self._register = register
+
+    @overload
+    def __call__(self, function: Callable[[T], Coroutine[Any, Any, U]], /) -> AsyncStage[T, U]: ...
+    @overload
+    def __call__(self, function: Callable[[T], U], /) -> DefStage[T, U]: ...
+    def __call__(self, function: Any, /) -> Any:
+        return self._register(function)
+
+
+class Pipeline:
+    """``zpatterns.Pipeline`` for asyncio: same arguments, same rules; stages are ``async def`` or ``def``.
+
+    ``async def`` stages start at once, ``concurrency`` of them side by side, and are cancelled at their ``timeout``.
+    ``jobs`` may be an async iterable. It belongs to the loop it is first used on.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        /,
+        *,
+        timeout: float = DEFAULT_WORKER_TIMEOUT,
+        exceptions: dict[type[Exception], Status] | None = None,
+        limits: Limits | None = None,
+        heartbeat: Heartbeat | None = None,
+        options: SocketOptions | None = None,
+        security: Insecure | None = None,
+        context: Context | None = None,
+    ) -> None:
+        checked_endpoint(endpoint, bind=True, security=security)
+        self._text = endpoint
+        self._timeout = timeout
+        self._exceptions = dict(exceptions or {})
+        self._limits = limits or Limits()
+        self._heartbeat = heartbeat or Heartbeat()
+        self._options = options or SocketOptions()
+        self._security = security
+        self._context = context
+        self._stages = Stages(takes_async=True)
+        self._fork = ForkGuard("Pipeline")
+        self._ventilator: AsyncVentilator | None = None
+        self._address: str | None = None
+        self._letters: deque[DeadLetter] = deque(maxlen=self._limits.queue)
+        self._closed = False
+
+    # -- stages -------------------------------------------------------------------------------------------------
+
+    @overload
+    def stage(self, function: Callable[[T], Coroutine[Any, Any, U]], /) -> AsyncStage[T, U]: ...
+    @overload
+    def stage(self, function: Callable[[T], U], /) -> DefStage[T, U]: ...
+    @overload
+    def stage(
+        self, /, *, name: str | None = ..., concurrency: int = ..., inline: bool = ..., timeout: float | None = ...
+    ) -> _StageOf: ...
+    def stage(
+        self,
+        function: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        concurrency: int = 1,
+        inline: bool = False,
+        timeout: float | None = None,
+    ) -> Any:
+        """As ``zpatterns.Pipeline.stage``."""
+
+        def register(given: Callable[..., Any]) -> Stage[Any, Any]:
+            return self._stages.add(given, name=name, concurrency=concurrency, inline=inline, timeout=timeout)
+
+        return register(function) if function is not None else _StageOf(register)
+
+    # -- jobs ---------------------------------------------------------------------------------------------------
+
+    @overload
+    def map(
+        self,
+        jobs: Iterable[T] | AsyncIterable[T],
+        stage: Stage[T, U],
+        /,
+        *,
+        window: int = ...,
+        ordered: bool = ...,
+        errors: Literal["raise"] = ...,
+        progress: bool = ...,
+    ) -> AsyncIterator[U]: ...
+    @overload
+    def map(
+        self,
+        jobs: Iterable[T] | AsyncIterable[T],
+        first: Stage[T, A],
+        second: Stage[A, U],
+        /,
+        *,
+        window: int = ...,
+        ordered: bool = ...,
+        errors: Literal["raise"] = ...,
+        progress: bool = ...,
+    ) -> AsyncIterator[U]: ...
+    @overload
+    def map(
+        self,
+        jobs: Iterable[T] | AsyncIterable[T],
+        first: Stage[T, A],
+        second: Stage[A, B],
+        third: Stage[B, U],
+        /,
+        *,
+        window: int = ...,
+        ordered: bool = ...,
+        errors: Literal["raise"] = ...,
+        progress: bool = ...,
+    ) -> AsyncIterator[U]: ...
+    @overload
+    def map(
+        self,
+        jobs: Iterable[T] | AsyncIterable[T],
+        stage: Stage[T, U],
+        /,
+        *,
+        window: int = ...,
+        ordered: bool = ...,
+        errors: Literal["yield"],
+        progress: bool = ...,
+    ) -> AsyncIterator[U | JobFailed]: ...
+    @overload
+    def map(
+        self,
+        jobs: Iterable[T] | AsyncIterable[T],
+        first: Stage[T, A],
+        second: Stage[A, U],
+        /,
+        *,
+        window: int = ...,
+        ordered: bool = ...,
+        errors: Literal["yield"],
+        progress: bool = ...,
+    ) -> AsyncIterator[U | JobFailed]: ...
+    @overload
+    def map(
+        self,
+        jobs: Iterable[T] | AsyncIterable[T],
+        first: Stage[T, A],
+        second: Stage[A, B],
+        third: Stage[B, U],
+        /,
+        *,
+        window: int = ...,
+        ordered: bool = ...,
+        errors: Literal["yield"],
+        progress: bool = ...,
+    ) -> AsyncIterator[U | JobFailed]: ...
+    def map(
+        self,
+        jobs: Iterable[Any] | AsyncIterable[Any],
+        /,
+        *stages: Any,
+        window: int = 64,
+        ordered: bool = True,
+        errors: Literal["raise", "yield"] = "raise",
+        progress: bool = False,
+    ) -> Any:
+        """As ``zpatterns.Pipeline.map``, with ``async for``."""
+        self._fork.check()
+        check_map(window, errors)
+        mine = self._stages.mine(stages)
+        ventilator = self._open()
+        run = AsyncRun()
+        shown = Progress(" > ".join(stage.name for stage in mine), length_hint(jobs, 0)) if progress else None
+        mapping = Mapping(
+            mine,
+            ventilator.lines([(stage.name, stage.timeout) for stage in mine]),
+            run,
+            self._limits,
+            self._letters,
+            window=window,
+            ordered=ordered,
+            errors=errors,
+            progress=shown,
+        )
+        if isinstance(jobs, AsyncIterable):
+            return self._fed(ventilator, mapping, run, jobs)
+        return self._results(ventilator, mapping, run, iter(jobs))
+
+    async def _results(
+        self, ventilator: AsyncVentilator, mapping: Mapping, run: AsyncRun, jobs: Iterator[Any]
+    ) -> AsyncIterator[Any]:
+        more = True
+        workers = ventilator.machine.workers
+        try:
+            while True:
+                if more and mapping.hungry:
+                    tasks: list[Task] = []
+                    while mapping.room:
+                        job = next(jobs, NOTHING)
+                        if job is NOTHING:
+                            more = False
+                            break
+                        tasks.append(mapping.task(job))
+                    ventilator.put(tasks)
+                result = mapping.result()
+                if result is not NOTHING:
+                    mapping.look(len(workers))
+                    yield result
+                elif not more and not mapping.open:
+                    return
+                else:
+                    await self._wait(ventilator, mapping, run)
+        finally:
+            ventilator.cancel(list(mapping.open))
+            mapping.end(len(workers))
+
+    async def _fed(
+        self, ventilator: AsyncVentilator, mapping: Mapping, run: AsyncRun, jobs: AsyncIterable[Any]
+    ) -> AsyncIterator[Any]:
+        """A task reads the jobs, so that results are given while it waits for the next."""
+        room = asyncio.Event()
+
+        async def feed() -> None:
+            async for job in jobs:
+                ventilator.put((mapping.task(job),))
+                while not mapping.room:
+                    room.clear()
+                    await room.wait()
+
+        feeder = asyncio.ensure_future(feed())
+        feeder.add_done_callback(lambda _: run.wake())
+        workers = ventilator.machine.workers
+        try:
+            while True:
+                result = mapping.result()
+                if result is not NOTHING:
+                    room.set()
+                    mapping.look(len(workers))
+                    yield result
+                elif feeder.done():
+                    feeder.result()  # what the producer raised, is raised here
+                    if not mapping.open:
+                        return
+                    await self._wait(ventilator, mapping, run)
+                else:
+                    await self._wait(ventilator, mapping, run)
+        finally:
+            feeder.cancel()
+            await asyncio.gather(feeder, return_exceptions=True)
+            ventilator.cancel(list(mapping.open))
+            mapping.end(len(workers))
+
+    async def _wait(self, ventilator: AsyncVentilator, mapping: Mapping, run: AsyncRun) -> None:
+        await run.wait(_SLICE)
+        mapping.look(len(ventilator.machine.workers))
+        if ventilator.ended and not run.ended:
+            raise Closed("the pipeline was closed")
+
+    @property
+    def dead_letters(self) -> list[DeadLetter]:
+        """The jobs that were given up since this was made, the last ``limits.queue`` of them; each keeps its ``job``."""
+        return list(self._letters)
+
+    # -- workers ------------------------------------------------------------------------------------------------
+
+    def worker(self, endpoint: str | None = None, /) -> PipelineWorker:
+        """As ``zpatterns.Pipeline.worker``, with ``async with``, or ``await worker.serve()``."""
+        text = endpoint if endpoint is not None else self.endpoint
+        checked = checked_endpoint(text, bind=False, security=self._security)
+        return PipelineWorker(
+            lambda dismissed: AsyncWorker(
+                *open_worker(
+                    self._stages.served(), checked, self._limits, self._heartbeat, self._options, self._context
+                ),
+                AsyncHandlerWork(self._exceptions, self._limits),
+                name="zpatterns-worker",
+                dismissed=dismissed,
+            )
+        )
+
+    def run_worker(self, endpoint: str | None = None, /, *, grace: float = DEFAULT_GRACE) -> None:
+        """As ``zpatterns.Pipeline.run_worker``, on a loop of its own."""
+        self.worker(endpoint).run(grace=grace)
+
+    def stop_workers(self) -> None:
+        """As ``zpatterns.Pipeline.stop_workers``."""
+        self._open().dismiss()
+
+    @property
+    def workers(self) -> int:
+        """Workers that are connected now."""
+        return len(self._ventilator.machine.workers) if self._ventilator is not None else 0
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    @property
+    def endpoint(self) -> str:
+        """The real address once it is bound, port * resolved; before that, what was asked for."""
+        return self._address or self._text
+
+    @property
+    def statistics(self) -> VentilatorStatistics:
+        """Counters since it was bound."""
+        return self._ventilator.machine.statistics if self._ventilator is not None else VentilatorStatistics()
+
+    async def close(self) -> None:
+        """End every ``map`` with Closed and give the endpoint back; workers wait for the next. Idempotent."""
+        if self._fork.forked:
+            return
+        self._closed = True
+        if self._ventilator is not None:
+            if not self._ventilator.loop.is_closed():
+                check_loop(self._ventilator.loop, "pipeline")
+            self._ventilator.close()
+
+    async def __aenter__(self) -> Self:
+        self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _open(self) -> AsyncVentilator:
+        self._fork.check()
+        if self._closed:
+            raise Closed("the pipeline is closed; make a new one")
+        if self._ventilator is None:
+            check_loop(None, "pipeline")
+            checked = checked_endpoint(self._text, bind=True, security=self._security)
+            machine, pump, self._address = open_ventilator(
+                checked, self._timeout, self._limits, self._heartbeat, self._options, self._context
+            )
+            self._ventilator = AsyncVentilator(machine, pump)
+            self._ventilator.lines([(stage.name, stage.timeout) for stage in self._stages.by_name.values()])
+            log.info("pipeline hands out jobs at %s", self._address)
+        check_loop(self._ventilator.loop, "pipeline")
+        return self._ventilator

@@ -1,0 +1,165 @@
+"""A ventilator's data: a task from its start to its end, a worker and what it holds, and the line of a stage."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from ..errors import ZPatternsError
+from .machine import Frame
+
+
+class Task:
+    """One job of the caller: through every stage of its route, to exactly one end."""
+
+    __slots__ = (
+        "application", "assigned_at", "buffers", "codec", "deliveries", "done", "failure", "id", "payload", "route",
+        "step", "worker",
+    )  # fmt: skip
+
+    def __init__(
+        self, route: Sequence[Line], payload: Frame, codec: int, buffers: Sequence[Frame] = (), application: Any = None
+    ) -> None:
+        self.route: Sequence[Line] = route
+        self.step: int = 0
+        self.payload: Frame = payload
+        """What the next stage gets; in the end the result."""
+        self.codec: int = codec
+        self.buffers: Sequence[Frame] = buffers
+        self.application: Any = application
+        """Whatever the caller wants to find again."""
+        self.id: int = 0
+        self.deliveries: int = 0
+        """To workers, of the stage it is at."""
+        self.worker: Worker | None = None
+        """Who has it."""
+        self.assigned_at: float = 0.0
+        self.done: bool = False
+        self.failure: ZPatternsError | None = None
+
+    @property
+    def line(self) -> Line:
+        """The stage it is at."""
+        return self.route[self.step]
+
+
+class Line:
+    """The jobs that wait for one stage, and the workers that may have more of it."""
+
+    __slots__ = ("again", "alone", "budget", "fresh", "lonely", "name", "reserved", "timeout", "workers")
+
+    def __init__(self, name: str, timeout: float) -> None:
+        self.name: str = name
+        self.timeout: float = timeout
+        """Seconds a worker may take."""
+        self.budget: int = ceil(timeout * 1000)
+        self.fresh: deque[Task] = deque()
+        self.again: deque[Task] = deque()
+        """Delivered before: they go first."""
+        self.alone: deque[Task] = deque()
+        """Delivered so often that they may be what kills workers: each gets a worker for itself."""
+        self.reserved: Worker | None = None
+        """Gets nothing more until it is idle, for the first of those."""
+        self.workers: dict[Worker, None] = {}
+        """Who serves it, the least recently given to first."""
+        self.lonely: int = 0
+        """Ticks that something has waited here and nobody served it."""
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that no worker has."""
+        return len(self.fresh) + len(self.again) + len(self.alone)
+
+    def take(self) -> Task | None:
+        """The next that needs no worker for itself."""
+        if self.again:
+            return self.again.popleft()
+        return self.fresh.popleft() if self.fresh else None
+
+    def withdraw(self, task: Task) -> None:
+        """It waits here no more: its result came from somebody who was thought lost."""
+        for waiting in (self.again, self.alone):
+            if task in waiting:
+                waiting.remove(task)
+
+    def purge(self) -> None:
+        """What has ended waits no more."""
+        for name in ("fresh", "again", "alone"):
+            waiting: deque[Task] = getattr(self, name)
+            setattr(self, name, deque(task for task in waiting if not task.done))
+
+
+class Worker:
+    """One connection of one worker process."""
+
+    __slots__ = (
+        "alone", "blocked", "held", "incarnation", "leaving", "offers", "routing_id", "said", "silent", "stuck",
+    )  # fmt: skip
+
+    def __init__(self, routing_id: bytes, incarnation: bytes, offers: Mapping[str, int]) -> None:
+        self.routing_id: bytes = routing_id
+        self.incarnation: bytes = incarnation
+        self.offers: Mapping[str, int] = offers
+        """Its stages, and its credit for each."""
+        self.held: dict[Line, dict[int, Task]] = {}
+        """What it was given and has not answered, the oldest first."""
+        self.stuck: dict[int, Line] = {}
+        """What it was given and nobody waits for any more: its handler may still be busy with it."""
+        self.alone: Task | None = None
+        self.leaving: bool = False
+        self.blocked: bool = False
+        """Its connection takes no more for now."""
+        self.silent: int = 0
+        """Ticks since it was heard."""
+        self.said: int = 0
+        """Ticks since it was told something."""
+
+    def serve(self, line: Line) -> None:
+        """It may have jobs of this stage from now on."""
+        self.held[line] = {}
+        line.workers[self] = None
+
+    @property
+    def load(self) -> int:
+        """Jobs that it has."""
+        return sum(map(len, self.held.values()))
+
+    def free(self, line: Line) -> int:
+        """How many more of this stage it may have."""
+        if self.leaving or self.blocked or self.alone is not None:
+            return 0
+        used = len(self.held[line])
+        if self.stuck:
+            used += sum(stuck is line for stuck in self.stuck.values())
+        return self.offers[line.name] - used
+
+
+@dataclass(slots=True)
+class VentilatorStatistics:
+    """Counters of one ventilator since it was opened."""
+
+    started: int = 0
+    """Jobs taken from callers."""
+    delivered: int = 0
+    """Jobs given to workers, every stage and every time."""
+    done: int = 0
+    """Jobs that came back from the last of their stages."""
+    failed: int = 0
+    """Jobs whose handler raised."""
+    redelivered: int = 0
+    """Jobs that had to be given to another worker."""
+    dead: int = 0
+    """Jobs given up after ``Limits.deliveries``."""
+    duplicates: int = 0
+    """Results of jobs that had one already, or that nobody waits for; dropped."""
+    expired: int = 0
+    """Jobs that a worker did not end in time."""
+    workers_lost: int = 0
+    """Workers that died, fell silent or came back on another connection."""
+    refused: int = 0
+    """Workers turned away: there are too many."""
+    undecodable: int = 0
+    """Messages that are not of the protocol; dropped."""
