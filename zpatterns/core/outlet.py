@@ -53,10 +53,9 @@ class Outlet:
     def flush(self) -> None:
         """The turn is over: no more answers will go with those that are here."""
         for routing_id, replies in self.replies.items():
-            if len(replies) == 1 and not self.blocked:  # the usual case: what _batch does, without the calls
+            if len(replies) == 1:
                 call_id, header, payload = replies[0]
-                frames = (routing_id, call_id, b"", header, payload)
-                self.outbox.append((0, frames, frames))
+                self.put((routing_id, call_id, b"", header, payload))
             else:
                 self._batch(routing_id, replies)
         self.replies.clear()
@@ -97,9 +96,5 @@ class Outlet:
             kept.append(frames)
 
     def _batch(self, routing_id: bytes, replies: list[tuple[bytes, bytes, bytes]]) -> None:
-        if len(replies) == 1:
-            one = replies[0]
-            self.put((routing_id, one[0], b"", one[1], one[2]))
-        else:
-            for _, frames in compose.batches(replies):
-                self.put((routing_id, *frames))
+        for _, frames in compose.batches(replies):
+            self.put((routing_id, *frames))
