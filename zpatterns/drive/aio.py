@@ -115,7 +115,7 @@ class AsyncLoop:
         if self.machine.events:
             self.hand_over()
         for index, port in enumerate(pump.ports):
-            if port.readable():
+            if port.readable() or (index in pump.full and port.writable()):
                 self.loop.call_soon(self._ready, index)
         self._arm()
 
@@ -133,7 +133,7 @@ class AsyncLoop:
             sent = pump.flush(now) or sent
             if self.machine.events:  # a flush may end calls, too
                 self.hand_over()
-            if sent and pump.ports[index].readable():
+            if sent and (pump.ports[index].readable() or (index in pump.full and pump.ports[index].writable())):
                 self.loop.call_soon(self._ready, index)
             self._arm()
         except Closed:  # the context was terminated under us

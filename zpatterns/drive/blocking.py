@@ -152,7 +152,7 @@ class Loop:
         pump = self.pump
         wait = _LONGEST
         for index, port in enumerate(pump.ports):
-            if port.readable():
+            if port.readable() or (index in pump.full and port.writable()):  # asking took the edge of both
                 self._ready(index)
                 wait = 0.0
         at = pump.wakes_at
