@@ -200,6 +200,8 @@ ALONE = {
         "5. UNIMPLEMENTED: ",
     ],
     "dedupe.py": ["balance: 70", "sent again: 1 run: 1"],
+    "thread_relay.py": ["step 3 is ready", "step 2 heard of it", "step 1: the test is successful"],
+    "thread_and_loop.py": ["squares of 0 to 999, from a loop in another thread: 332833500", "both have ended: True"],
     "shared_queue.py": [
         "typed: 100 of 100 answers are right",
         "plain: ONE TWO THREE",

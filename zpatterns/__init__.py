@@ -5,6 +5,7 @@ from ._shell.context import RequestContext
 from ._shell.stages import Stage
 from .codec import Codec, codec_for
 from .contract import Method, StreamMethod
+from .core.pairing import PairStatistics
 from .drive.steering import ProxyStatistics
 from .endpoint import Insecure
 from .errors import (
@@ -21,6 +22,7 @@ from .errors import (
     NoSuchService,
     OutcomeUnknown,
     Overloaded,
+    PairRefused,
     PeerUnavailable,
     PermissionDenied,
     ProtocolViolation,
@@ -33,6 +35,7 @@ from .errors import (
     ZPatternsError,
 )
 from .policy import Heartbeat, Limits, Retry, SocketOptions
+from .sync.pair import Pair
 from .sync.pipeline import Pipeline
 from .sync.proxy import Proxy
 from .sync.reply import ReplyServer
@@ -60,6 +63,9 @@ __all__ = [
     "NoSuchService",
     "OutcomeUnknown",
     "Overloaded",
+    "Pair",
+    "PairRefused",
+    "PairStatistics",
     "PeerUnavailable",
     "PermissionDenied",
     "Pipeline",

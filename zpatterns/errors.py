@@ -8,7 +8,8 @@ ZPatternsError
 ├── RequestTimeout (TimeoutError)          the budget is spent; ``sent`` says what is known
 ├── OutcomeUnknown                         taken by a server that was lost: it may have run
 ├── PeerUnavailable (ConnectionError)      never left this process
-│   └── NoSuchService                      a broker says nobody serves that name
+│   ├── NoSuchService                      a broker says nobody serves that name
+│   └── PairRefused                        the other end of a pair has another peer
 ├── AuthenticationError                    the peer does not accept who we are
 ├── PermissionDenied (PermissionError)     it does, and still says no
 ├── ReplyError                             the handler's own answer: status, message, details
@@ -92,6 +93,10 @@ class PeerUnavailable(ZPatternsError, ConnectionError):
 
 class NoSuchService(PeerUnavailable):
     """The broker knows no worker of that service."""
+
+
+class PairRefused(PeerUnavailable):
+    """The other end of a pair took the connection and does not answer: most likely it has another peer."""
 
 
 class AuthenticationError(ZPatternsError):

@@ -26,7 +26,7 @@ class Maker:
     """Makes the calls of one client, with its defaults."""
 
     def __init__(self, *, timeout: float, retry: Retry, limits: Limits) -> None:
-        self.timeout = _checked_timeout(timeout)
+        self.timeout = checked_timeout(timeout)
         self._attempts = retry.attempts
         self._limits = limits
         self._any = codec_for(Any, limits=limits)
@@ -56,7 +56,7 @@ class Maker:
         payload, buffers = (_NO_BODY, ()) if body is None else request_codec.encode(body)
         if buffers or len(payload) > 65_536:
             self._check_size(name, payload, buffers)
-        seconds = self.timeout if timeout is None else _checked_timeout(timeout)
+        seconds = self.timeout if timeout is None else checked_timeout(timeout)
         wire_id = request_codec.wire_id if body is not None else 1
         call = Call(name, payload, monotonic() + seconds, self._attempts, wire_id, buffers, sure, dedupe)
         if headers:
@@ -82,9 +82,9 @@ class Maker:
             request_codec = self._any
         payload, buffers = (_NO_BODY, ()) if body is None else request_codec.encode(body)
         self._check_size(name, payload, buffers)
-        seconds = self.timeout if timeout is None else _checked_timeout(timeout)
+        seconds = self.timeout if timeout is None else checked_timeout(timeout)
         now = monotonic()
-        whole = _FOREVER if deadline is None else _checked_timeout(deadline)
+        whole = _FOREVER if deadline is None else checked_timeout(deadline)
         call = Call(name, payload, now + whole, 1, codec=request_codec.wire_id, buffers=buffers)
         call.attempts = self._attempts
         call.stream = True
@@ -106,7 +106,7 @@ class Maker:
         if w.is_typed(bytes(frames[0][:3])):
             raise ConfigurationError("a plain body may not start with the typed header C1 'z' 'p'; use request()")
         self._check_size("the plain request", frames[0], frames[1:])
-        seconds = self.timeout if timeout is None else _checked_timeout(timeout)
+        seconds = self.timeout if timeout is None else checked_timeout(timeout)
         call = Call(None, bytes(frames[0]), monotonic() + seconds, self._attempts, buffers=frames[1:])
         call.idempotent = idempotent
         call.bare = _ENVELOPES[envelope]
@@ -138,7 +138,8 @@ def finish(call: Call, codec: Codec[Any]) -> Any:
     return codec.decode(call.reply_codec, reply[0], reply[1:])
 
 
-def _checked_timeout(timeout: float) -> float:
+def checked_timeout(timeout: float) -> float:
+    """Seconds that end, or ConfigurationError."""
     if not 0 < timeout < inf or not isfinite(timeout):
         raise ConfigurationError(f"timeout={timeout!r}: must be seconds greater than 0; nothing waits for ever")
     return min(timeout, _FOREVER)

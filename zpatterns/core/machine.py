@@ -25,6 +25,8 @@ class Link(Enum):
     """The connection is gone, or an attempt to make one failed. What was sent on it and not answered is lost."""
     REFUSED = "refused"
     """The handshake failed: wrong socket type, wrong key, no ZeroMQ at all. libzmq may not try again."""
+    SECOND = "second"
+    """At a bound PAIR: one more peer has connected. libzmq has one, and drops what this one sends."""
     WRITABLE = "writable"
     """A port that was FULL can take messages again."""
 

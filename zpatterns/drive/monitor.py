@@ -5,6 +5,7 @@ pyzmq's own monitor address is made of the file descriptor, which is reused (pyz
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
 from struct import unpack
@@ -56,28 +57,45 @@ def release(context: zmq.Context[Any], bound: zmq.Socket[bytes], endpoint: str) 
             watcher.close(0)
 
 
-class Monitor:
-    """The link states of one socket, in order."""
+class Watch:
+    """The events of one socket, in order, by libzmq's numbers."""
 
-    def __init__(self, context: zmq.Context[Any], watched: zmq.Socket[bytes]) -> None:
+    def __init__(self, context: zmq.Context[Any], watched: zmq.Socket[bytes], mask: int) -> None:
         address = f"inproc://zpatterns.monitor.{next(_numbers)}"
-        watched.monitor(address, _WATCHED)
+        watched.monitor(address, mask)
         self._watched = watched
-        self._shaken = False
         self.socket: zmq.Socket[bytes] = context.socket(zmq.PAIR)
         self.socket.set(zmq.LINGER, 0)
         self.socket.connect(address)
 
-    def read(self) -> list[Link]:
-        """What has happened since the last time."""
-        states: list[Link] = []
+    def events(self) -> Iterator[tuple[int, int]]:
+        """Number and value (a descriptor, mostly) of what has happened since the last time."""
         while True:
             try:
                 event = self.socket.recv(zmq.NOBLOCK)
                 self.socket.recv()
             except zmq.ZMQError:
-                return states
-            number: int = unpack("=HI", event)[0]
+                return
+            yield unpack("=HI", event)
+
+    def close(self) -> None:
+        """Stop watching first: a monitor that outlives its address is EADDRINUSE for the next."""
+        with suppress(zmq.ZMQError):  # the context was terminated: there is nothing to stop any more
+            self._watched.disable_monitor()
+        self.socket.close(0)
+
+
+class Monitor(Watch):
+    """The link states of one socket that connects, in order."""
+
+    def __init__(self, context: zmq.Context[Any], watched: zmq.Socket[bytes]) -> None:
+        super().__init__(context, watched, _WATCHED)
+        self._shaken = False
+
+    def read(self) -> list[Link]:
+        """What has happened since the last time."""
+        states: list[Link] = []
+        for number, _ in self.events():
             state = _STATES[number]
             if number == zmq.EVENT_DISCONNECTED and not self._shaken:
                 # A socket of another kind, for one: libzmq says no more than this, and does not try again (#4196). If
@@ -85,9 +103,36 @@ class Monitor:
                 state = Link.REFUSED
             self._shaken = state is Link.UP
             states.append(state)
+        return states
 
-    def close(self) -> None:
-        """Stop watching first: a monitor that outlives its address is EADDRINUSE for the next."""
-        with suppress(zmq.ZMQError):  # the context was terminated: there is nothing to stop any more
-            self._watched.disable_monitor()
-        self.socket.close(0)
+
+class Arrivals(Watch):
+    """Who comes and goes at a bound socket that takes one peer: UP, DOWN, and SECOND for each that libzmq drops.
+
+    Handshakes do not say whose they are, so of several connections the oldest counts as the peer's. When that one goes
+    and another is left or has come, that one may be the peer already: then this says UP, not DOWN, and asking tells.
+    """
+
+    def __init__(self, context: zmq.Context[Any], watched: zmq.Socket[bytes]) -> None:
+        super().__init__(context, watched, zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self._alive: list[int] = []
+        self._shaken = 0
+
+    def read(self) -> list[Link]:
+        """What has happened since the last time."""
+        states: list[Link] = []
+        for number, value in self.events():
+            if number == zmq.EVENT_ACCEPTED:
+                self._alive.append(value)
+            elif number == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._shaken += 1
+                if self._shaken == 1:
+                    states = [state for state in states if state is not Link.DOWN]
+                states.append(Link.UP if self._shaken == 1 else Link.SECOND)
+            elif value in self._alive:
+                first, was = self._alive[0] == value, self._shaken
+                self._alive.remove(value)
+                self._shaken = min(was, len(self._alive))
+                if first and was:
+                    states.append(Link.UP if self._shaken else Link.DOWN)
+        return states

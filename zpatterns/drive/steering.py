@@ -88,6 +88,8 @@ class SteeredProxy:
         self._lock = threading.RLock()
         self._ask = threading.Event()
         self.over: threading.Event = threading.Event()
+        self.frontend: str
+        self.backend: str
         self.paused: bool = False
         self._stopping = False
         self._outside = threading.Event()

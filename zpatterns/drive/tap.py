@@ -27,9 +27,9 @@ class Tap:
         high_water_mark: int,
         name: str,
     ) -> None:
-        self.captured = 0
-        self.frames = 0
-        self.failed = 0
+        self.captured: int = 0
+        self.frames: int = 0
+        self.failed: int = 0
         self._callback = callback
         self._name = name
         self.socket: sockets.Socket = context.socket(zmq.PUB)
