@@ -2,9 +2,11 @@
 
 from . import envelope
 from ._shell.context import RequestContext
+from ._shell.delivery import Message
 from ._shell.stages import Stage
 from .codec import Codec, codec_for
-from .contract import Method, StreamMethod
+from .contract import Method, StreamMethod, Topic
+from .core.heard import Gap
 from .core.pairing import PairStatistics
 from .drive.steering import ProxyStatistics
 from .endpoint import Insecure
@@ -34,12 +36,14 @@ from .errors import (
     WrongThreadError,
     ZPatternsError,
 )
-from .policy import Heartbeat, Limits, Retry, SocketOptions
+from .policy import Heartbeat, Limits, Overflow, Retry, SocketOptions
 from .sync.pair import Pair
 from .sync.pipeline import Pipeline
 from .sync.proxy import Proxy
+from .sync.publish import Publisher
 from .sync.reply import ReplyServer
 from .sync.request import RequestClient, Stream
+from .sync.subscribe import Messages, Subscriber
 from .sync.worker import PipelineWorker
 
 __version__ = "0.1.0"
@@ -53,15 +57,19 @@ __all__ = [
     "DeadLetter",
     "DecodeError",
     "ForkedError",
+    "Gap",
     "Heartbeat",
     "Insecure",
     "InsecureEndpointError",
     "JobFailed",
     "Limits",
+    "Message",
     "MessageTooLarge",
+    "Messages",
     "Method",
     "NoSuchService",
     "OutcomeUnknown",
+    "Overflow",
     "Overloaded",
     "Pair",
     "PairRefused",
@@ -73,6 +81,7 @@ __all__ = [
     "ProtocolViolation",
     "Proxy",
     "ProxyStatistics",
+    "Publisher",
     "ReplyError",
     "ReplyServer",
     "RequestClient",
@@ -84,6 +93,8 @@ __all__ = [
     "Status",
     "Stream",
     "StreamMethod",
+    "Subscriber",
+    "Topic",
     "TransportUnavailable",
     "WrongLoopError",
     "WrongThreadError",

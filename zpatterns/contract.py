@@ -1,4 +1,4 @@
-"""Contracts: a method's name and the types of its two bodies, said once and imported by both sides. No I/O.
+"""Contracts: the name of a method or topic and the types of its bodies, said once and imported by both sides. No I/O.
 
 A contract is a value: two with the same name, types and promises are equal. Its codecs are made at first use, so a module
 of contracts costs nothing to import.
@@ -6,10 +6,12 @@ of contracts costs nothing to import.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
-from .codec import Codec, CodecName, codec_for
+from .codec import Codec, CodecName, Encode, codec_for
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -17,11 +19,16 @@ if TYPE_CHECKING:
 
 Req = TypeVar("Req")
 Rep = TypeVar("Rep")
+T = TypeVar("T")
 
 LONGEST_NAME = 255
 """Bytes of UTF-8 in a name."""
 RESERVED = ("zp.", "mmi.")
 """Names that begin so belong to the library and to Majordomo's management interface (8/MMI)."""
+
+
+TERMINATOR = b"\0"
+"""Ends a topic on the wire, so that a subscription to ``lab.a`` does not get ``lab.ab``. No name has it."""
 
 
 def check_name(name: object, *, reserved: bool = False) -> str:
@@ -162,3 +169,124 @@ class StreamMethod(_Contract, Generic[Req, Rep]):
     def part_codec(self) -> Codec[Rep]:
         """Made at first use; raises ConfigurationError if the type cannot be sent."""
         return codec_for(self.part, codec=self.codec)
+
+
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_MOST_BOUND = 4096
+LONGEST_TOPIC = LONGEST_NAME - 1
+"""Bytes of a topic's name: with its terminator it has LONGEST_NAME, which the publisher's socket enforces."""
+
+
+class Topic(_Contract, Generic[T]):
+    """What is published under one name, or a family of names: ``Topic("lab.{room}.temp", Reading)``.
+
+    ``{room}`` stands for one dot-free part. `at` fills it in; with open placeholders a topic can be subscribed to, not
+    published on. ``codec="json"`` is for peers that have no msgpack.
+
+    Raises ConfigurationError for a name as `Method` does, for one over 254 bytes, and for braces that are no placeholder.
+    """
+
+    _fields = ("name", "body", "codec")
+
+    body: TypeForm[T]
+    fields: tuple[str, ...]
+    """The open placeholders, in order."""
+    prefix: bytes
+    """What libzmq filters by: the whole topic with its terminator, or what comes before the first placeholder."""
+
+    def __init__(self, template: str, body_type: TypeForm[T], /, *, codec: CodecName = "msgpack") -> None:
+        name = check_name(template)
+        if len(name.encode()) > LONGEST_TOPIC:
+            raise ConfigurationError(
+                f"a topic has at most {LONGEST_TOPIC} bytes, {name[:20]!r} has {len(name.encode())}"
+            )
+        fields = tuple(_PLACEHOLDER.findall(name))
+        bare = _PLACEHOLDER.sub("", name)
+        if "{" in bare or "}" in bare or len(set(fields)) != len(fields):
+            raise ConfigurationError(f"the topic {name!r}: a placeholder is {{name}}, each name once")
+        prefix = name.partition("{")[0].encode() if fields else name.encode() + TERMINATOR
+        super().__init__(name=name, body=body_type, codec=codec)
+        self.__dict__.update(fields=fields, prefix=prefix, _bound={})
+        if not fields:
+            self.__dict__["frame"] = prefix
+
+    def at(self, **values: str) -> Topic[T]:
+        """This topic with placeholders filled in. Raises ConfigurationError for an unknown one or a value with a dot."""
+        bound: dict[Any, Topic[T]] = self.__dict__["_bound"]
+        key = tuple(values.items())
+        found = bound.get(key)
+        if found is None:
+            if len(bound) >= _MOST_BOUND:
+                bound.clear()
+            found = bound[key] = self._at(values)
+        return found
+
+    def _at(self, values: Mapping[str, str]) -> Topic[T]:
+        name = self.name
+        for field, value in values.items():
+            if field not in self.fields:
+                raise ConfigurationError(f"the topic {self.name!r} has no {{{field}}}; it has {self.fields or 'none'}")
+            if not isinstance(value, str) or not value or set(value) & set(".{}"):
+                raise ConfigurationError(
+                    f"{field}={value!r}: a placeholder takes a str of one part, without dots and braces"
+                )
+            name = name.replace(f"{{{field}}}", value)
+        return Topic(name, self.body, codec=self.codec)
+
+    @cached_property
+    def frame(self) -> bytes:
+        """The topic on the wire. Raises ConfigurationError while placeholders are open."""
+        raise ConfigurationError(
+            f"the topic {self.name!r} has open placeholders; fill them in first: .at({self.fields[0]}=...)"
+        )
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        parts = _PLACEHOLDER.split(self.name)  # text, field, text, field, ..., text
+        texts = [re.escape(part) if number % 2 == 0 else f"(?P<{part}>[^.]+)" for number, part in enumerate(parts)]
+        return re.compile("".join(texts))
+
+    def match(self, name: str) -> dict[str, str] | None:
+        """The values of the placeholders in a topic's name, or None for another topic."""
+        found = self._pattern.fullmatch(name)
+        return None if found is None else found.groupdict()
+
+    def matches(self, frame: bytes) -> bool:
+        """Whether a message that starts with this frame belongs to it."""
+        if not self.fields:
+            return frame == self.prefix
+        if not frame.startswith(self.prefix) or frame[-1:] != TERMINATOR:
+            return False
+        return self.match(frame[:-1].decode(errors="replace")) is not None
+
+    def expects(self, prefix: bytes) -> bool:
+        """Whether a subscription to this prefix is one to some topic of this name."""
+        if self.prefix.startswith(prefix):
+            return True
+        return (
+            bool(self.fields) and prefix.startswith(self.prefix) and (prefix[-1:] != TERMINATOR or self.matches(prefix))
+        )
+
+    @cached_property
+    def body_codec(self) -> Codec[T]:
+        """Made at first use; raises ConfigurationError if the type cannot be sent."""
+        return codec_for(self.body, codec=self.codec)
+
+    @cached_property
+    def encode(self) -> Encode[T]:
+        """The encoder of the body, without a look at the codec in between."""
+        return self.body_codec.encode
+
+    @cached_property
+    def wire_id(self) -> int:
+        """What `encode` writes."""
+        return self.body_codec.wire_id
+
+    @cached_property
+    def many_codec(self) -> Codec[list[T]]:
+        """Of several bodies at once: one call instead of many."""
+        return codec_for(list[self.body], codec=self.codec)  # type: ignore[name-defined]
+
+    def _shown(self) -> list[str]:
+        shown = [repr(self.name), _form(self.body)]
+        return [*shown, f"codec={self.codec!r}"] if self.codec != "msgpack" else shown

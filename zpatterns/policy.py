@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from types import MappingProxyType
 
 from .errors import ConfigurationError
@@ -104,11 +105,28 @@ class Limits:
     """Workers a ventilator knows at once; more are not answered."""
     deliveries: int = 5
     """Workers a job is given to, one after the other, before it is a dead letter: it may be what kills them."""
+    backlog: int = 10_000
+    """Messages a subscriber holds that its reader has not taken; then its overflow policy decides."""
+    topics: int = 65_536
+    """Topics whose sequences a publisher or subscriber remembers, and subscriptions a publisher counts."""
     drain: int = 1000
     """Messages read in one go before anything else gets its turn."""
 
     def __post_init__(self) -> None:
         _positive(self, *self.__slots__)
+
+
+class Overflow(Enum):
+    """What happens to messages that a full queue has no room for. Every message that is dropped is counted."""
+
+    DROP_OLDEST = "drop_oldest"
+    """The newest are kept."""
+    DROP_NEWEST = "drop_newest"
+    """What is in the queue is kept. For a publisher: libzmq drops for the subscriber that is behind, and for no other."""
+    LATEST = "latest"
+    """One message of each topic is kept, the last one."""
+    BLOCK = "block"
+    """Nothing is dropped here: whoever sends waits. With several receivers, the slowest then holds up all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,21 @@
 from .pair import Pair
 from .pipeline import Pipeline
 from .proxy import Proxy
+from .publish import Publisher
 from .reply import ReplyServer
 from .request import RequestClient, Stream
+from .subscribe import Messages, Subscriber
 from .worker import PipelineWorker
 
-__all__ = ["Pair", "Pipeline", "PipelineWorker", "Proxy", "ReplyServer", "RequestClient", "Stream"]
+__all__ = [
+    "Messages",
+    "Pair",
+    "Pipeline",
+    "PipelineWorker",
+    "Proxy",
+    "Publisher",
+    "ReplyServer",
+    "RequestClient",
+    "Stream",
+    "Subscriber",
+]

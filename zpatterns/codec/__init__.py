@@ -23,7 +23,7 @@ from .buffers import NO_BUFFERS, Buffer, is_array_class
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
-__all__ = ["JSON", "MSGPACK", "NO_BUFFERS", "RAW", "Buffer", "Codec", "CodecName", "codec_for"]
+__all__ = ["JSON", "MSGPACK", "NO_BUFFERS", "RAW", "Buffer", "Codec", "CodecName", "Encode", "codec_for"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -35,6 +35,8 @@ _MOST_CACHED = 4096
 
 
 class Encode(Protocol[T_contra]):
+    """A body to its payload and buffers."""
+
     def __call__(self, value: T_contra, /) -> tuple[bytes, Sequence[Buffer]]: ...
 
 

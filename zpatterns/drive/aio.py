@@ -128,12 +128,13 @@ class AsyncLoop:
             if pump.full:
                 pump.writable(index)
             now = monotonic()
-            pump.drain(index, now)
+            more = pump.drain(index, now)
             sent = self.hand_over()
             sent = pump.flush(now) or sent
             if self.machine.events:  # a flush may end calls, too
                 self.hand_over()
-            if sent and (pump.ports[index].readable() or (index in pump.full and pump.ports[index].writable())):
+            full = index in pump.full
+            if more or (sent and (pump.ports[index].readable() or (full and pump.ports[index].writable()))):
                 self.loop.call_soon(self._ready, index)
             self._arm()
         except Closed:  # the context was terminated under us

@@ -49,6 +49,8 @@ class Loop:
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
         self._poll = select.poll()
+        self.rest: Callable[[int], list[tuple[int, int]]] = self.poll
+        """How a turn sleeps: nothing of the machine or its sockets is touched meanwhile."""
         self._watched: dict[int, tuple[Callable[[int], None], int]] = {}
         self._watch()
 
@@ -164,11 +166,15 @@ class Loop:
             wait = 0.0
         watched = self._watched
         self._torn = False
-        woken = self._poll.poll(-int(-wait * 1000 // 1))
+        woken = self.rest(-int(-wait * 1000 // 1))
         self._torn = True
         for descriptor, _ in woken:
             action, index = watched[descriptor]
             action(index)
+
+    def poll(self, milliseconds: int) -> list[tuple[int, int]]:
+        """Wait until a descriptor wakes us, at most so long."""
+        return self._poll.poll(milliseconds)
 
     def _ready(self, index: int) -> None:
         if index in self.pump.full:

@@ -57,6 +57,40 @@ def release(context: zmq.Context[Any], bound: zmq.Socket[bytes], endpoint: str) 
             watcher.close(0)
 
 
+class Parting:
+    """Closes a socket; ``over()`` when what was unsent has gone out, or its linger has passed, and its address is free.
+
+    libzmq does that in threads of its own and tells nobody but a monitor, which stops with the socket.
+    """
+
+    def __init__(self, context: zmq.Context[Any], closing: zmq.Socket[bytes], linger: float) -> None:
+        address = f"inproc://zpatterns.monitor.{next(_numbers)}"
+        self._watcher: zmq.Socket[bytes] | None = None
+        with suppress(zmq.ZMQError):  # the context was terminated: there is nothing to wait for
+            closing.monitor(address, zmq.EVENT_MONITOR_STOPPED)
+            watcher: zmq.Socket[bytes] = context.socket(zmq.PAIR)
+            watcher.set(zmq.LINGER, 0)
+            watcher.connect(address)
+            self._watcher = watcher
+        closing.close(int(linger * 1000))
+
+    def over(self, wait: float = 0.0) -> bool:
+        """Whether it is, after at most ``wait`` seconds. Ask until it is, or call ``leave``."""
+        if self._watcher is None:
+            return True
+        with suppress(zmq.ZMQError):
+            if not self._watcher.poll(int(wait * 1000)):
+                return False
+        self.leave()
+        return True
+
+    def leave(self) -> None:
+        """Wait no longer."""
+        if self._watcher is not None:
+            self._watcher.close(0)
+            self._watcher = None
+
+
 class Watch:
     """The events of one socket, in order, by libzmq's numbers."""
 

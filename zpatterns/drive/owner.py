@@ -19,6 +19,7 @@ from weakref import WeakSet
 from ..errors import Closed, RequestTimeout, ZPatternsError
 from .blocking import Loop
 from .forks import ForkGuard
+from .pump import PortSocket
 
 log: logging.Logger = logging.getLogger("zpatterns")
 T = TypeVar("T")
@@ -55,6 +56,10 @@ class Owner:
         self._ident = 0
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
+        self.lock = threading.RLock()
+        """Held while the loop's thread touches the machine and its sockets, not while it sleeps: whoever holds it may."""
+        self._rests_until = 0.0
+        loop.rest = self._rest
 
     @property
     def mine(self) -> bool:
@@ -73,6 +78,7 @@ class Owner:
             _owners.add(self)
         loop = self.loop
         failure: BaseException | None = None
+        self.lock.acquire()
         try:
             while not self.stopping:
                 loop.turn()
@@ -99,6 +105,24 @@ class Owner:
                 self._refuse()
                 self._ident = 0
                 self._over.set()
+                self.lock.release()
+
+    def _rest(self, milliseconds: int) -> list[tuple[int, int]]:
+        self._rests_until = monotonic() + milliseconds / 1000
+        self.lock.release()
+        try:
+            return self.loop.poll(milliseconds)
+        finally:
+            self.lock.acquire()
+
+    def settle(self) -> None:
+        """With ``lock`` held, after something was done to the machine: send what came of it, and let the loop see the rest."""
+        loop = self.loop
+        pump = loop.pump
+        pump.flush(monotonic())
+        at = pump.wakes_at
+        if (at is not None and at < self._rests_until) or loop.machine.events or any(map(_readable, pump.ports)):
+            loop.wake()  # its edge was taken, or it would sleep too long
 
     def post(self, action: Callable[..., None], *arguments: Any) -> None:
         """From any thread: have the loop run ``action`` soon. Raises Closed when it will not turn any more."""
@@ -162,6 +186,10 @@ class Owner:
             call = getattr(action, "__self__", None)
             if isinstance(call, _Call):
                 call.fail(Closed(f"{self._name} was closed"))
+
+
+def _readable(port: PortSocket) -> bool:
+    return port.readable()
 
 
 class _Call:

@@ -67,21 +67,25 @@ class Pump:
         """Ports whose handshake was refused: libzmq does not try again (libzmq #4196), so we do."""
         self._drain = limits.drain
 
-    def drain(self, port: int, now: float, frames: Frames | None = None) -> None:
-        """Read what is there, bounded, into the machine; ``frames`` are a message that was read already."""
+    def drain(self, port: int, now: float, frames: Frames | None = None) -> bool:
+        """Read what is there, bounded, into the machine; ``frames`` are a message that was read already.
+
+        True if there may be more.
+        """
         source, machine = self.ports[port], self.machine
         for _ in range(self._drain):
             if frames is None:
                 frames = source.receive()
                 if frames is None:
-                    break
+                    return False
             if frames:
                 machine.receive(port, frames, now)
             else:
                 machine.statistics.undecodable += 1  # over the limits, and read off
             if not machine.expects or not source.readable():
-                break
+                return False
             frames = None
+        return True
 
     def links(self, port: int) -> None:
         """Read what happened to the connection; what came in before it is fed before."""

@@ -1,0 +1,41 @@
+"""A pump for what comes in by the thousand: messages are read many at a time, and only while the machine wants any."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.machine import Frames
+from ..core.subscriber import Subscriber
+from ..policy import Limits
+from .fan import Sub
+from .pump import Pump
+
+
+class SubscriberPump(Pump):
+    """A subscriber and its sockets."""
+
+    def __init__(self, machine: Subscriber, ports: list[Any], limits: Limits) -> None:
+        super().__init__(machine, ports, limits)
+        self._most = limits.drain
+
+    def drain(self, port: int, now: float, frames: Frames | None = None) -> bool:
+        """Read what is there, bounded. True if there may be more that is wanted."""
+        source: Sub = self.ports[port]  # type: ignore[assignment]
+        machine = self.machine
+        receive = machine.receive
+        left = self._most
+        more = True
+        while more and left > 0 and machine.expects:
+            messages, more = source.receive_many(min(left, _STEP))
+            for message in messages:
+                if message:
+                    receive(port, message, now)
+                else:
+                    machine.statistics.undecodable += 1
+            left -= len(messages)
+        machine.dispatch(now)
+        return more and machine.expects
+
+
+_STEP = 64
+"""Messages read before we look whether a queue has become full."""

@@ -1,0 +1,145 @@
+"""The publisher on the blocking driver: whoever publishes sends at once, under a lock; a thread hears subscribers and beats."""
+
+from __future__ import annotations
+
+import logging
+from _thread import LockType
+from collections.abc import Callable, Iterable, Sequence
+from time import monotonic, sleep
+from typing import Any
+
+from ..core.audience import Awaited
+from ..core.machine import Frame, Frames
+from ..core.publisher import RETRY, Enough, Publisher
+from ..errors import Closed, Overloaded, RequestTimeout
+from .blocking import Loop
+from .fan import Xpub
+from .owner import Owner
+from .pump import Pump
+from .relay import waiter
+
+log: logging.Logger = logging.getLogger("zpatterns")
+
+
+class BlockingPublisher:
+    """One publisher and its loop."""
+
+    def __init__(self, machine: Publisher, pump: Pump, port: Xpub, *, patience: float) -> None:
+        self.machine = machine
+        self._pump = pump
+        self._port = port
+        port.waits = True
+        self._patience = patience
+        self._loop = Loop(pump, self._deliver)
+        self._owner = Owner(self._loop, "zpatterns-publisher", last=self._last, at_exit=True)
+        self._lock = self._owner.lock
+        self._owner.start()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be published any more."""
+        return self._owner.stopping
+
+    def publish(self, topic: bytes, codec: int, payload: bytes, buffers: Sequence[Frame]) -> None:
+        """One typed message, now."""
+        with self._lock:
+            if self._owner.stopping:
+                raise _closed()
+            now = monotonic()
+            self.machine.publish(topic, codec, payload, buffers, now)
+            self._send(now)
+
+    def publish_many(self, topic: bytes, codec: int, encoded: Iterable[tuple[bytes, Sequence[Frame]]]) -> None:
+        """Messages that share frames."""
+        with self._lock:
+            if self._owner.stopping:
+                raise _closed()
+            now = monotonic()
+            machine = self.machine
+            for payload, buffers in encoded:
+                machine.publish(topic, codec, payload, buffers, now)
+                if machine.outbox:
+                    self._send(now)
+            self._send(now)
+
+    def publish_plain(self, frames: Frames) -> None:
+        """Frames as they are, now."""
+        with self._lock:
+            if self._owner.stopping:
+                raise _closed()
+            now = monotonic()
+            self.machine.publish_plain(frames, now)
+            self._send(now)
+
+    def _send(self, now: float) -> None:
+        machine = self.machine
+        self._pump.flush(now)
+        if machine.blocked:
+            self._wait(machine.ticket, now + self._patience)
+        if self._port.readable():
+            self._loop.wake()  # subscribers have come or gone, and our sending took the edge
+
+    def _wait(self, ticket: int, deadline: float) -> None:
+        """The slowest subscriber has no room."""
+        machine = self.machine
+        while machine.waits(ticket):
+            now = monotonic()
+            if now >= deadline:
+                machine.withdraw(ticket)
+                raise Overloaded(
+                    f"a subscriber had no room within {self._patience} s: the message was not sent. With Overflow.BLOCK the "
+                    "slowest subscriber holds up all; give it more time, or publish less"
+                )
+            self._lock.release()
+            try:
+                sleep(min(RETRY, deadline - now))
+            finally:
+                self._lock.acquire()
+            now = monotonic()
+            machine.wake(now)
+            self._pump.flush(now)
+
+    def wait(self, expects: Callable[[bytes], bool], count: int, timeout: float) -> int:
+        """Until so many subscriptions are there; how many there are. Raises RequestTimeout with what there was."""
+        lock = waiter()
+        awaited = Awaited(expects, count, lock)
+        with self._lock:
+            if self._owner.stopping:
+                raise _closed()
+            there = self.machine.wait(awaited)
+        if not there and not lock.acquire(timeout=timeout):
+            with self._lock:
+                self.machine.audience.give_up(awaited)
+                there_are = self.machine.audience.count(expects)
+            raise RequestTimeout(f"{there_are} of {count} subscribers within {timeout} s", sent=False)
+        with self._lock:
+            if self._owner.stopping:
+                raise _closed()
+            return self.machine.audience.count(expects)
+
+    def close(self, linger: float) -> None:
+        """Send the last sequences, and wait until everything has gone out, at most ``linger`` seconds."""
+        self._owner.stop(linger + 2.0)
+
+    def abandon(self) -> None:
+        """Nobody holds it any more; the collector must not wait."""
+        self._owner.stop(0.0)
+
+    def _last(self, error: BaseException | None) -> None:
+        if error is None:
+            self.machine.close(monotonic())
+        for awaited in self.machine.audience.waiting:
+            _release(awaited.application)
+
+    def _deliver(self, event: Any) -> None:
+        if event.__class__ is Enough:
+            _release(event.awaited.application)
+
+
+def _release(lock: LockType) -> None:
+    if lock.locked():
+        lock.release()
+
+
+def _closed() -> Closed:
+    return Closed("the publisher is closed; make a new one")
