@@ -17,7 +17,7 @@ INCARNATION = b"12345678"
 ID = bytes(w.ID_BYTES)
 
 numbers = st.integers(0, 2**53 - 1)
-flags = st.integers(0, 31)
+flags = st.integers(0, 63)
 incarnations = st.binary(min_size=1, max_size=32)
 extras = st.fixed_dictionaries(
     {},
@@ -37,6 +37,7 @@ commands: st.SearchStrategy[w.Command] = st.one_of(
     st.just(w.Cancel()),
     st.builds(w.Credit, st.integers(0, w.CREDIT_MAX)),
     st.builds(w.Batch, st.integers(1, w.BATCH_COUNT_MAX)),
+    st.builds(w.Capacity, st.integers(0, w.CREDIT_MAX), incarnations),
 )
 anything = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
@@ -61,6 +62,8 @@ def encoded(command: w.Command) -> bytes:
             return w.credit(parts)
         case w.Batch(count):
             return w.batch(count)
+        case w.Capacity(credit, incarnation):
+            return w.capacity(credit, incarnation)
 
 
 # Headers --------------------------------------------------------------------------------------------------------------

@@ -12,9 +12,9 @@ import pytest
 
 from zpatterns.core import compose
 from zpatterns.core.calls import Call
-from zpatterns.core.jobs import Job, Rule
+from zpatterns.core.jobs import PLAIN_REFUSED, Job, Rule
 from zpatterns.core.machine import Link
-from zpatterns.core.replier import PLAIN_REFUSED, Replier
+from zpatterns.core.replier import Replier
 from zpatterns.core.requester import Requester
 from zpatterns.errors import DecodeError, ReplyError, Status
 from zpatterns.wire import message as w
@@ -44,6 +44,7 @@ COMMANDS = {
     "CANCEL": w.Cancel,
     "CREDIT": w.Credit,
     "BATCH": w.Batch,
+    "CAPACITY": w.Capacity,
 }
 ENCODERS: dict[str, Any] = {
     "REQUEST": w.request,
@@ -53,6 +54,7 @@ ENCODERS: dict[str, Any] = {
     "CANCEL": lambda: w.CANCEL_HEADER,
     "CREDIT": w.credit,
     "BATCH": w.batch,
+    "CAPACITY": w.capacity,
 }
 
 

@@ -32,6 +32,7 @@ ERROR: int = 4
 CANCEL: int = 5
 CREDIT: int = 6
 BATCH: int = 7
+CAPACITY: int = 8
 
 STREAM: int = 1
 """The request wants a stream: any number of PARTIAL, then FINAL."""
@@ -43,6 +44,8 @@ BATCHES: int = 8
 """The sender reads the batch form, on this connection."""
 IDEMPOTENT: int = 16
 """The request may run more than once (a broker may give it to another worker)."""
+LOST: int = 32
+"""An ERROR of a broker: a worker took the request and was lost before it answered."""
 
 EMPTY_BODY: bytes = b"\xc0"
 """msgpack nil: the payload of a request without a body."""
@@ -61,7 +64,7 @@ ENTRIES_MAX: int = 64
 """Entries of a request's extra map, and of its headers."""
 
 _NUMBER_MAX = 2**53 - 1  # the integers every language has
-_FLAGS_MAX = 31
+_FLAGS_MAX = 63
 _STATUS_MAX = 16
 _CACHED_HEADER = 256
 _CACHED_HEADERS = 4096
@@ -128,7 +131,15 @@ class Batch:
     count: int
 
 
-Command: TypeAlias = Request | Partial | Final | Error | Cancel | Credit | Batch
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """A worker to its broker: how many requests it takes at once, and which incarnation it is. 0: it stops."""
+
+    credit: int
+    incarnation: bytes
+
+
+Command: TypeAlias = Request | Partial | Final | Error | Cancel | Credit | Batch | Capacity
 
 # -- encoding -----------------------------------------------------------------------------------------------------------
 
@@ -183,6 +194,11 @@ def credit(parts: int) -> bytes:
 def batch(count: int) -> bytes:
     """The header of a batch of ``count`` messages."""
     return _header(BATCH, count)
+
+
+def capacity(credit: int, incarnation: bytes) -> bytes:
+    """The header by which a worker says how much it takes."""
+    return _header(CAPACITY, credit, incarnation)
 
 
 def encode_error(message: str, details: Mapping[str, Any], limit: int) -> bytes:
@@ -368,5 +384,6 @@ _KINDS: dict[int, tuple[Callable[..., Command], tuple[Rule, ...]]] = {
     CANCEL: (Cancel, ()),
     CREDIT: (Credit, (_parts,)),
     BATCH: (Batch, (_count,)),
+    CAPACITY: (Capacity, (_parts, _incarnation)),
 }
 """Kind -> its command, and a rule for each field, in the order of the wire."""
