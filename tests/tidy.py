@@ -164,7 +164,7 @@ def check_docstring(source: str, path: Path) -> list[str]:
 
 # One vocabulary, two worlds -------------------------------------------------------------------------------------------
 
-PATTERNS = ("request", "reply", "broker", "publish", "subscribe", "pipeline", "worker", "pair", "proxy")
+PATTERNS = ("request", "reply", "broker", "publish", "subscribe", "pipeline", "worker", "push", "pair", "proxy")
 TWINS = {"__aenter__": "__enter__", "__aexit__": "__exit__", "__aiter__": "__iter__", "__anext__": "__next__"}
 # What one world has alone, and why: class -> names. An entry that is no longer needed is reported too.
 ONLY_BLOCKING: dict[str, set[str]] = {

@@ -41,6 +41,7 @@ from .sync.pair import Pair
 from .sync.pipeline import Pipeline
 from .sync.proxy import Proxy
 from .sync.publish import Publisher
+from .sync.push import Pull, Push
 from .sync.reply import ReplyServer
 from .sync.request import RequestClient, Stream
 from .sync.subscribe import Messages, Subscriber
@@ -82,6 +83,8 @@ __all__ = [
     "Proxy",
     "ProxyStatistics",
     "Publisher",
+    "Pull",
+    "Push",
     "ReplyError",
     "ReplyServer",
     "RequestClient",

@@ -101,3 +101,26 @@ def failed(error: zp.JobFailed, letter: zp.DeadLetter) -> None:
     assert_type(error.status, zp.Status)
     assert_type(error.stage, str)
     assert_type(letter.details, dict[str, Any])
+
+
+def flows() -> None:
+    push = zp.Push.bind("tcp://127.0.0.1:*", Image, high_water_mark=110, batch=1)
+    assert_type(push, zp.Push[Image])
+    push.send(Image(data=b""))
+    push.send_many([Image(data=b"")])
+    push.send(Thumb(data=b""))  # type: ignore[arg-type]
+    pull = zp.Pull.connect(push.endpoint, Image)
+    assert_type(pull, zp.Pull[Image])
+    assert_type(pull.receive(timeout=1.0), Image)
+    for image in pull:
+        assert_type(image, Image)
+    assert_type(zp.Pull.connect(push.endpoint, bytes).receive(), bytes)
+
+
+async def aflows() -> None:
+    push = zpa.Push.bind("tcp://127.0.0.1:*", int | str)
+    assert_type(push, zpa.Push[int | str])
+    await push.send(1)
+    await push.send(b"")  # type: ignore[arg-type]
+    async for item in zpa.Pull.connect(push.endpoint, int | str):
+        assert_type(item, int | str)

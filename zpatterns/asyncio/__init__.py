@@ -4,6 +4,7 @@ from .pair import Pair
 from .pipeline import Pipeline
 from .proxy import Proxy
 from .publish import Publisher
+from .push import Pull, Push
 from .reply import ReplyServer
 from .request import RequestClient, Stream
 from .subscribe import Messages, Subscriber
@@ -16,6 +17,8 @@ __all__ = [
     "PipelineWorker",
     "Proxy",
     "Publisher",
+    "Pull",
+    "Push",
     "ReplyServer",
     "RequestClient",
     "Stream",

@@ -1,0 +1,68 @@
+"""What both worlds' ``Push`` and ``Pull`` are made of: a socket, and items in and out of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..codec import Codec, codec_for
+from ..core.flow import sizes
+from ..core.machine import Frame
+from ..drive import sockets
+from ..drive.flows import Pipe
+from ..drive.sockets import Context
+from ..endpoint import Endpoint, Insecure
+from ..errors import ConfigurationError, MessageTooLarge
+from ..policy import DEFAULT_TIMEOUT, Limits, SocketOptions
+from .guards import checked_endpoint
+
+
+class Settings:
+    """What a Push or a Pull was made with, checked."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        form: Any,
+        *,
+        bind: bool,
+        high_water_mark: int | None,
+        timeout: float = DEFAULT_TIMEOUT,
+        batch: int = 64,
+        limits: Limits | None,
+        options: SocketOptions | None,
+        security: Insecure | None,
+        context: Context | None,
+    ) -> None:
+        if not 0 < timeout < 1e9:
+            raise ConfigurationError(f"timeout={timeout!r}: must be seconds greater than 0; nothing waits for ever")
+        if batch < 1:
+            raise ConfigurationError(f"batch={batch}: at least one item travels in a message")
+        self.text: str = endpoint
+        self.endpoint: Endpoint = checked_endpoint(endpoint, bind=bind, security=security)
+        self.bare: bool = form is bytes
+        self.limits: Limits = limits or Limits()
+        self.codec: Codec[Any] = codec_for(form, limits=self.limits)
+        self.timeout: float = timeout
+        self.batch: int = batch
+        self.bind: bool = bind
+        options = options or SocketOptions()
+        self.options: SocketOptions = options
+        if high_water_mark is not None:
+            self.options = replace(options, high_water_mark=high_water_mark)
+        self._context = context
+
+    def open(self, kind: int) -> Pipe:
+        """The socket."""
+        context = self._context or sockets.default_context()
+        return Pipe(context, kind, self.endpoint, self.options, self.limits, bind=self.bind)
+
+    def check_size(self, payload: Frame, buffers: Sequence[Frame]) -> None:
+        """Raises MessageTooLarge."""
+        size = sizes(payload, buffers)
+        if size > self.limits.message or len(buffers) + 2 > self.limits.frames:
+            raise MessageTooLarge(
+                f"an item of {size} bytes in {len(buffers) + 1} frames; the limit is {self.limits.message} bytes in "
+                f"{self.limits.frames - 1} frames (Limits.message, Limits.frames). Send less, or raise it on both sides"
+            )

@@ -1,0 +1,328 @@
+"""The asyncio ``Push`` and ``Pull``: as in ``zpatterns``, awaited; what is sent in one tick of the loop shares messages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from .._shell.flowing import Settings
+from .._shell.guards import ForkGuard, check_loop
+from ..core.flow import FlowStatistics
+from ..core.machine import Frame, Frames
+from ..drive.aflows import AsyncInflow, AsyncOutflow
+from ..drive.sockets import Context
+from ..endpoint import Insecure
+from ..errors import Closed, DecodeError, Overloaded, RequestTimeout
+from ..policy import DEFAULT_TIMEOUT, Limits, SocketOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+
+
+class Push(Generic[T]):
+    """``zpatterns.Push`` for asyncio: same arguments, same rules.
+
+    It is opened by its first use on a loop, or by ``async with``, and belongs to that loop. Up to ``limits.queue`` items
+    wait here until libzmq takes them; ``send`` waits when there are more, and ``close`` until they are taken.
+    """
+
+    def __init__(self, settings: Settings, /) -> None:
+        self._settings = settings
+        self._fork = ForkGuard("Push")
+        self._flow: AsyncOutflow | None = None
+        self._closed = False
+        self._most = settings.limits.queue
+        self._encode = settings.codec.encode
+        self._codec = settings.codec.wire_id
+
+    @classmethod
+    def bind(
+        cls,
+        endpoint: str,
+        item: TypeForm[Item],
+        /,
+        *,
+        high_water_mark: int | None = None,
+        batch: int = 64,
+        timeout: float = DEFAULT_TIMEOUT,
+        limits: Limits | None = None,
+        options: SocketOptions | None = None,
+        security: Insecure | None = None,
+        context: Context | None = None,
+    ) -> Push[Item]:
+        """As ``zpatterns.Push.bind``."""
+        return Push[Item](
+            Settings(
+                endpoint,
+                item,
+                bind=True,
+                high_water_mark=high_water_mark,
+                batch=batch,
+                timeout=timeout,
+                limits=limits,
+                options=options,
+                security=security,
+                context=context,
+            )
+        )
+
+    @classmethod
+    def connect(
+        cls,
+        endpoint: str,
+        item: TypeForm[Item],
+        /,
+        *,
+        high_water_mark: int | None = None,
+        batch: int = 64,
+        timeout: float = DEFAULT_TIMEOUT,
+        limits: Limits | None = None,
+        options: SocketOptions | None = None,
+        security: Insecure | None = None,
+        context: Context | None = None,
+    ) -> Push[Item]:
+        """As ``zpatterns.Push.connect``."""
+        return Push[Item](
+            Settings(
+                endpoint,
+                item,
+                bind=False,
+                high_water_mark=high_water_mark,
+                batch=batch,
+                timeout=timeout,
+                limits=limits,
+                options=options,
+                security=security,
+                context=context,
+            )
+        )
+
+    async def send(self, item: T, /, *, timeout: float | None = None) -> None:
+        """As ``zpatterns.Push.send``."""
+        flow = self._flow or self._open()
+        payload, buffers = self._encode(item)
+        if buffers or len(payload) > 65_536:
+            self._settings.check_size(payload, buffers)
+        if flow.machine.waiting >= self._most:
+            await self._room(flow, timeout)
+        if self._settings.bare:
+            flow.put_bare((buffers[0] if buffers else payload,))
+        else:
+            flow.put(self._codec, payload, buffers)
+
+    async def send_many(self, items: Iterable[T], /, *, timeout: float | None = None) -> None:
+        """As ``zpatterns.Push.send_many``."""
+        flow = self._flow or self._open()
+        encode, codec, most, machine = self._encode, self._codec, self._most, flow.machine
+        for item in items:
+            payload, buffers = encode(item)
+            if buffers or len(payload) > 65_536:
+                self._settings.check_size(payload, buffers)
+            if machine.waiting >= most:
+                await self._room(flow, timeout)
+            if self._settings.bare:
+                flow.put_bare((buffers[0] if buffers else payload,))
+            else:
+                flow.put(codec, payload, buffers)
+
+    async def _room(self, flow: AsyncOutflow, timeout: float | None) -> None:
+        seconds = self._settings.timeout if timeout is None else timeout
+        flow.flush()
+        if flow.machine.waiting >= self._most and not await flow.wait_below(self._most, seconds):
+            if self._closed:
+                raise Closed("the Push was closed")
+            raise Overloaded(
+                f"{flow.machine.waiting} items wait, and nobody took one for {seconds:g} s; this one was not sent. "
+                "Is a Pull connected, and does it read?"
+            )
+
+    def _open(self) -> AsyncOutflow:
+        self._fork.check()
+        if self._closed:
+            raise Closed("the Push is closed; make a new one")
+        check_loop(None, "Push")
+        self._flow = AsyncOutflow(self._settings.batch, self._settings.open, self._settings.limits)
+        return self._flow
+
+    @property
+    def endpoint(self) -> str:
+        """The real address once it is open, port * resolved."""
+        return self._flow.address if self._flow is not None else self._settings.text
+
+    @property
+    def statistics(self) -> FlowStatistics:
+        """Counters since it was opened."""
+        return self._flow.machine.statistics if self._flow is not None else FlowStatistics()
+
+    async def close(self) -> None:
+        """Wait until libzmq has taken what waits, at most ``linger`` seconds, and close. Idempotent."""
+        flow, self._flow = self._flow, None
+        self._closed = True
+        if flow is not None and not self._fork.forked:
+            if not flow.loop.is_closed():
+                check_loop(flow.loop, "Push")
+                flow.flush()
+                if flow.machine.waiting:
+                    await flow.wait_below(1, self._settings.options.linger)
+            flow.close()
+
+    async def __aenter__(self) -> Self:
+        self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class Pull(Generic[T]):
+    """``zpatterns.Pull`` for asyncio: ``async for item in pull``. At most ``limits.queue`` messages wait here."""
+
+    def __init__(self, settings: Settings, /) -> None:
+        self._settings = settings
+        self._fork = ForkGuard("Pull")
+        self._flow: AsyncInflow | None = None
+        self._closed = False
+        self._decode = settings.codec.decode
+        self._bare: Any = bytes
+        self._codec = 0
+        self._payloads: list[Frame] = []
+        self._buffers: Frames = ()
+
+    @classmethod
+    def bind(
+        cls,
+        endpoint: str,
+        item: TypeForm[Item],
+        /,
+        *,
+        high_water_mark: int | None = None,
+        limits: Limits | None = None,
+        options: SocketOptions | None = None,
+        security: Insecure | None = None,
+        context: Context | None = None,
+    ) -> Pull[Item]:
+        """As ``zpatterns.Pull.bind``."""
+        return Pull[Item](
+            Settings(
+                endpoint,
+                item,
+                bind=True,
+                high_water_mark=high_water_mark,
+                limits=limits,
+                options=options,
+                security=security,
+                context=context,
+            )
+        )
+
+    @classmethod
+    def connect(
+        cls,
+        endpoint: str,
+        item: TypeForm[Item],
+        /,
+        *,
+        high_water_mark: int | None = None,
+        limits: Limits | None = None,
+        options: SocketOptions | None = None,
+        security: Insecure | None = None,
+        context: Context | None = None,
+    ) -> Pull[Item]:
+        """As ``zpatterns.Pull.connect``."""
+        return Pull[Item](
+            Settings(
+                endpoint,
+                item,
+                bind=False,
+                high_water_mark=high_water_mark,
+                limits=limits,
+                options=options,
+                security=security,
+                context=context,
+            )
+        )
+
+    async def receive(self, *, timeout: float | None = None) -> T:
+        """As ``zpatterns.Pull.receive``."""
+        if not self._payloads:
+            await self._fill(timeout)
+        payload = self._payloads.pop()
+        if self._codec < 0:
+            bare: T = self._bare(payload)
+            return bare
+        item: T = self._decode(self._codec, payload, self._buffers)
+        return item
+
+    async def _fill(self, timeout: float | None) -> None:
+        """Wait for a message. A cancel loses nothing: what has come stays in its queue."""
+        flow = self._flow or self._open()
+        while not self._payloads:  # several tasks may wait here
+            chunk = flow.take()
+            if chunk is None:
+                if not await flow.wait(timeout):
+                    if self._closed:
+                        raise Closed("the Pull was closed")
+                    raise RequestTimeout(
+                        f"no item within {timeout:g} s; is a Push connected, and does it send?", sent=False
+                    )
+            elif isinstance(chunk, DecodeError):
+                raise chunk
+            else:
+                self._codec, self._payloads, self._buffers = chunk
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            if not self._payloads:
+                await self._fill(None)
+        except Closed:
+            raise StopAsyncIteration from None
+        payload = self._payloads.pop()
+        if self._codec < 0:
+            bare: T = self._bare(payload)
+            return bare
+        item: T = self._decode(self._codec, payload, self._buffers)
+        return item
+
+    def _open(self) -> AsyncInflow:
+        self._fork.check()
+        if self._closed:
+            raise Closed("the Pull is closed; make a new one")
+        check_loop(None, "Pull")
+        self._flow = AsyncInflow(self._settings.open, self._settings.limits, bare=self._settings.bare)
+        return self._flow
+
+    @property
+    def endpoint(self) -> str:
+        """The real address once it is open, port * resolved."""
+        return self._flow.address if self._flow is not None else self._settings.text
+
+    @property
+    def statistics(self) -> FlowStatistics:
+        """Counters since it was opened."""
+        return self._flow.machine.statistics if self._flow is not None else FlowStatistics()
+
+    async def close(self) -> None:
+        """As ``zpatterns.Pull.close``."""
+        flow, self._flow = self._flow, None
+        self._closed = True
+        self._payloads = []
+        if flow is not None and not self._fork.forked:
+            flow.close()
+
+    async def __aenter__(self) -> Self:
+        self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,163 @@
+"""PUSH and PULL on the asyncio driver: nothing here awaits libzmq, so no cancelled task can lose an item."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from ..core.flow import Inflow, Outflow
+from ..core.machine import Frame, Frames
+from ..errors import DecodeError
+from ..policy import Limits
+from .aio import AsyncLoop
+from .flows import PULL, PUSH, Pipe
+from .pump import Pump
+
+
+class _Waiting:
+    """Tasks that wait for something to change."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.closed: bool = False
+        self._waiters: list[asyncio.Future[None]] = []
+
+    async def until(self, condition: Callable[[], bool], timeout: float | None) -> bool:
+        """False when it is closed, or the condition does not come true in time."""
+        over = None if timeout is None else self.loop.time() + timeout
+        while not self.closed:
+            if condition():
+                return True
+            waiter = self.loop.create_future()
+            self._waiters.append(waiter)
+            try:
+                async with asyncio.timeout_at(over):
+                    await waiter
+            except TimeoutError:
+                return condition()
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+        return False
+
+    def changed(self) -> None:
+        """Have all of them look again."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+class AsyncOutflow:
+    """One PUSH on the running loop."""
+
+    def __init__(self, batch: int, open_: Callable[[int], Pipe], limits: Limits) -> None:
+        self.machine = Outflow(batch)
+        self._pipe = open_(PUSH)
+        self.address: str = self._pipe.address
+        self._waiting = _Waiting()
+        self.loop: asyncio.AbstractEventLoop = self._waiting.loop
+        self._batch = batch
+        self._loop = AsyncLoop(_Telling(self.machine, self._pipe, limits, self._waiting), _nothing, self.close)
+
+    def put(self, codec: int, payload: Frame, buffers: Frames) -> None:
+        """One typed item: with the others of this tick."""
+        self.machine.put(codec, payload, buffers)
+        if not self._loop.flushing:
+            self._loop.soon(self._loop.flush)
+
+    def put_bare(self, frames: Frames) -> None:
+        """One bare message."""
+        self.machine.put_bare(frames)
+        if not self._loop.flushing:
+            self._loop.soon(self._loop.flush)
+
+    def flush(self) -> None:
+        """Now."""
+        self._loop.flush_now()
+
+    async def wait_below(self, most: int, timeout: float) -> bool:
+        """Until fewer items wait; False when it is closed or the time is over."""
+        return await self._waiting.until(lambda: self.machine.waiting < most, timeout)
+
+    def close(self) -> None:
+        """Close the socket. Idempotent."""
+        if not self._waiting.closed:
+            self._waiting.closed = True
+            self._loop.close()
+            self._waiting.changed()
+
+
+class AsyncInflow:
+    """One PULL on the running loop; it stops reading while ``limits.queue`` messages wait to be taken."""
+
+    def __init__(self, open_: Callable[[int], Pipe], limits: Limits, *, bare: bool) -> None:
+        self.machine = Inflow(bare=bare)
+        self._pipe = open_(PULL)
+        self.address: str = self._pipe.address
+        self._most = limits.queue
+        self._waiting = _Waiting()
+        self._loop = AsyncLoop(_Filling(self.machine, self._pipe, limits, self._waiting), _nothing, self.close)
+
+    def take(self) -> tuple[int, list[Frame], Frames] | DecodeError | None:
+        """What came in with one message, or None."""
+        machine = self.machine
+        if not machine.chunks:
+            return None
+        machine.waiting -= 1
+        if self._pipe.paused and machine.waiting * 2 < self._most:
+            self._pipe.paused = False
+            self._loop.soon(self._loop.flush)  # which looks at the socket again
+        return machine.chunks.popleft()
+
+    async def wait(self, timeout: float | None) -> bool:
+        """Until something has come in; False when it is closed or the time is over."""
+        return await self._waiting.until(lambda: bool(self.machine.chunks), timeout)
+
+    def close(self) -> None:
+        """Close the socket. Idempotent."""
+        if not self._waiting.closed:
+            self._waiting.closed = True
+            self.machine.chunks.clear()
+            self._loop.close(0)
+            self._waiting.changed()
+
+
+class _Telling(Pump):
+    """A pump that says when something was taken."""
+
+    def __init__(self, machine: Outflow, pipe: Pipe, limits: Limits, waiting: _Waiting) -> None:
+        super().__init__(machine, [pipe], limits)
+        self._waiting = waiting
+
+    def flush(self, now: float) -> bool:
+        sent = super().flush(now)
+        if sent and self._waiting._waiters:
+            self._waiting.changed()
+        return sent
+
+
+class _Filling(Pump):
+    """A pump that says when something has come in, and stops when too much has."""
+
+    def __init__(self, machine: Inflow, pipe: Pipe, limits: Limits, waiting: _Waiting) -> None:
+        super().__init__(machine, [pipe], limits)
+        self._most = limits.queue
+        self._inflow = machine
+        self._pipe = pipe
+        self._waiting = waiting
+        self._drain = min(self._drain, limits.queue)
+
+    def drain(self, port: int, now: float, frames: Frames | None = None) -> bool:
+        more = super().drain(port, now, frames)
+        machine = self._inflow
+        if machine.waiting >= self._most:
+            self._pipe.paused = True
+        if machine.chunks:
+            self._waiting.changed()
+        return more
+
+
+def _nothing(_: Any) -> None:
+    """Neither machine has events."""

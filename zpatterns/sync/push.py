@@ -1,0 +1,333 @@
+"""The blocking ``Push`` and ``Pull``: work handed out and results collected by libzmq alone, with peers in any language."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from .._shell.flowing import Settings
+from .._shell.guards import ForkGuard
+from ..core.flow import FlowStatistics, Inflow, Outflow
+from ..core.machine import Frame, Frames
+from ..drive.flows import PULL, PUSH
+from ..drive.sockets import Context
+from ..endpoint import Insecure
+from ..errors import Closed, DecodeError, Overloaded, RequestTimeout
+from ..policy import DEFAULT_TIMEOUT, Limits, SocketOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+
+
+class Push(Generic[T]):
+    """Hands out items to the Pulls (or PULL sockets, in any language) at the other end, in turn, each to one of them.
+
+    ``Push.bind(endpoint, bytes)``: each item is one bare frame, for any peer. With another type they are typed, and up to
+    ``batch`` of those that are sent together share a message: for a Pull of the same type.
+
+    **Nothing is acknowledged.** Items that a peer has in its queues are lost with it: up to ``high_water_mark`` messages
+    at each end of each connection, and that many items times ``batch``. With ``batch=1`` and a small mark (the classic
+    ventilator has 110) they are also spread most evenly. For work that must not get lost there is ``Pipeline``.
+
+    Any thread may use it. ``security=Insecure()`` allows plaintext TCP beyond loopback. Guide: ch. 1, 29/PUSHPULL.
+    """
+
+    def __init__(self, settings: Settings, /) -> None:
+        self._settings = settings
+        self._fork = ForkGuard("Push")
+        self._machine = Outflow(settings.batch)
+        self._pipe = settings.open(PUSH)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @classmethod
+    def bind(
+        cls,
+        endpoint: str,
+        item: TypeForm[Item],
+        /,
+        *,
+        high_water_mark: int | None = None,
+        batch: int = 64,
+        timeout: float = DEFAULT_TIMEOUT,
+        limits: Limits | None = None,
+        options: SocketOptions | None = None,
+        security: Insecure | None = None,
+        context: Context | None = None,
+    ) -> Push[Item]:
+        """The end that is always there: Pulls connect to it. Items wait while nobody is connected, and are lost with a peer."""
+        return Push[Item](
+            Settings(
+                endpoint,
+                item,
+                bind=True,
+                high_water_mark=high_water_mark,
+                batch=batch,
+                timeout=timeout,
+                limits=limits,
+                options=options,
+                security=security,
+                context=context,
+            )
+        )
+
+    @classmethod
+    def connect(
+        cls,
+        endpoint: str,
+        item: TypeForm[Item],
+        /,
+        *,
+        high_water_mark: int | None = None,
+        batch: int = 64,
+        timeout: float = DEFAULT_TIMEOUT,
+        limits: Limits | None = None,
+        options: SocketOptions | None = None,
+        security: Insecure | None = None,
+        context: Context | None = None,
+    ) -> Push[Item]:
+        """The end that comes and goes: a worker that pushes to a sink. What it sends before the sink is there is kept."""
+        return Push[Item](
+            Settings(
+                endpoint,
+                item,
+                bind=False,
+                high_water_mark=high_water_mark,
+                batch=batch,
+                timeout=timeout,
+                limits=limits,
+                options=options,
+                security=security,
+                context=context,
+            )
+        )
+
+    def send(self, item: T, /, *, timeout: float | None = None) -> None:
+        """Give an item to some peer; waits while there is none, or all are full, at most ``timeout`` seconds.
+
+        Raises Overloaded then (the item was not sent), Closed, TypeError, MessageTooLarge.
+        """
+        self.send_many((item,), timeout=timeout)
+
+    def send_many(self, items: Iterable[T], /, *, timeout: float | None = None) -> None:
+        """Give many: typed ones share messages. ``timeout`` bounds the wait for each message.
+
+        When it raises Overloaded, those before the ones it names were sent.
+        """
+        self._fork.check()
+        settings, machine = self._settings, self._machine
+        seconds = settings.timeout if timeout is None else timeout
+        encode, codec = settings.codec.encode, settings.codec.wire_id
+        full = settings.batch
+        with self._lock:
+            if self._closed:
+                raise Closed("the Push is closed; make a new one")
+            try:
+                for item in items:
+                    payload, buffers = encode(item)
+                    if buffers or len(payload) > 65_536:
+                        settings.check_size(payload, buffers)
+                    if settings.bare:
+                        machine.put_bare((buffers[0] if buffers else payload,))
+                    else:
+                        machine.put(codec, payload, buffers)
+                    if machine.waiting >= full:
+                        self._flush(seconds)
+            finally:
+                self._flush(seconds)
+
+    def _flush(self, seconds: float) -> None:
+        machine, pipe = self._machine, self._pipe
+        machine.flush(0.0)
+        outbox = machine.outbox
+        until = 0.0
+        while outbox:
+            if pipe.send(outbox[0][1]) is None:
+                outbox.popleft()
+                until = 0.0
+                continue
+            until = until or monotonic() + seconds
+            if not pipe.wait(pipe.writable, until) and monotonic() >= until:
+                left = sum(entry[2][0] for entry in outbox)
+                outbox.clear()
+                raise Overloaded(
+                    f"{left} items were not sent: nobody took one for {seconds:g} s. Is a Pull connected, and does it read?"
+                )
+
+    @property
+    def endpoint(self) -> str:
+        """The real address, port * resolved."""
+        return self._pipe.address
+
+    @property
+    def statistics(self) -> FlowStatistics:
+        """Counters since it was made."""
+        return self._machine.statistics
+
+    def close(self) -> None:
+        """Close the socket; what was sent gets ``linger`` seconds more, in the background. Idempotent."""
+        if self._fork.forked:
+            return
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._pipe.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+class Pull(Generic[T]):
+    """Takes items from the Pushes (or PUSH sockets) at the other end, fairly from each: ``for item in pull``.
+
+    ``Pull.connect(endpoint, bytes)`` takes bare messages of one frame; with another type, those of a Push of that type. A
+    Pull that does not read holds its Pushes back, after ``high_water_mark`` messages at each end. Any thread may use it:
+    each item goes to one of them.
+    """
+
+    def __init__(self, settings: Settings, /) -> None:
+        self._settings = settings
+        self._fork = ForkGuard("Pull")
+        self._machine = Inflow(bare=settings.bare)
+        self._pipe = settings.open(PULL)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._decode = settings.codec.decode
+        self._bare: Any = bytes
+        self._codec = 0
+        self._payloads: list[Frame] = []
+        self._buffers: Frames = ()
+
+    @classmethod
+    def bind(
+        cls,
+        endpoint: str,
+        item: TypeForm[Item],
+        /,
+        *,
+        high_water_mark: int | None = None,
+        limits: Limits | None = None,
+        options: SocketOptions | None = None,
+        security: Insecure | None = None,
+        context: Context | None = None,
+    ) -> Pull[Item]:
+        """The end that is always there: a sink."""
+        return Pull[Item](
+            Settings(
+                endpoint,
+                item,
+                bind=True,
+                high_water_mark=high_water_mark,
+                limits=limits,
+                options=options,
+                security=security,
+                context=context,
+            )
+        )
+
+    @classmethod
+    def connect(
+        cls,
+        endpoint: str,
+        item: TypeForm[Item],
+        /,
+        *,
+        high_water_mark: int | None = None,
+        limits: Limits | None = None,
+        options: SocketOptions | None = None,
+        security: Insecure | None = None,
+        context: Context | None = None,
+    ) -> Pull[Item]:
+        """The end that comes and goes: a worker."""
+        return Pull[Item](
+            Settings(
+                endpoint,
+                item,
+                bind=False,
+                high_water_mark=high_water_mark,
+                limits=limits,
+                options=options,
+                security=security,
+                context=context,
+            )
+        )
+
+    def receive(self, *, timeout: float | None = None) -> T:
+        """The next item; without ``timeout`` it waits until there is one, or until it is closed.
+
+        Raises RequestTimeout, Closed, and DecodeError for a message that is not of the type: what follows can still be read.
+        """
+        until = None if timeout is None else monotonic() + timeout
+        self._fork.check()
+        while True:
+            with self._lock:
+                if self._payloads or self._fill():
+                    payload = self._payloads.pop()
+                    if self._codec < 0:
+                        bare: T = self._bare(payload)
+                        return bare
+                    item: T = self._decode(self._codec, payload, self._buffers)
+                    return item
+                self._pipe.wait(self._pipe.readable, min(until, monotonic() + 0.1) if until else monotonic() + 0.1)
+            if until is not None and monotonic() >= until:
+                raise RequestTimeout(
+                    f"no item within {timeout:g} s; is a Push connected, and does it send?", sent=False
+                )
+
+    def _fill(self) -> bool:
+        """Read one message, if one is there."""
+        if self._closed:
+            raise Closed("the Pull is closed; make a new one")
+        frames = self._pipe.receive()
+        if frames is None:
+            return False
+        self._machine.receive(0, frames, 0.0)
+        chunk = self._machine.chunks.popleft()
+        if isinstance(chunk, DecodeError):
+            raise chunk
+        self._codec, self._payloads, self._buffers = chunk
+        return True
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        try:
+            return self.receive()
+        except Closed:
+            raise StopIteration from None
+
+    @property
+    def endpoint(self) -> str:
+        """The real address, port * resolved."""
+        return self._pipe.address
+
+    @property
+    def statistics(self) -> FlowStatistics:
+        """Counters since it was made."""
+        return self._machine.statistics
+
+    def close(self) -> None:
+        """Close the socket; what has come in and was not taken is lost. Ends ``for item in pull``. Idempotent."""
+        if self._fork.forked:
+            return
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._payloads = []
+                self._pipe.close(0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
