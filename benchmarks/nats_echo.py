@@ -9,6 +9,7 @@ import sysconfig
 from pathlib import Path
 
 import nats
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from .loops import in_flight, run_loop
@@ -18,20 +19,25 @@ from .role import Role
 SUBJECT = "bench.echo"
 
 
-async def _serve(role: Role) -> None:
+async def broker() -> tuple[Client, str, subprocess.Popen[str]]:
+    """A server of its own, a connection to it, and where it is."""
     program = Path(sysconfig.get_path("scripts"), "nats-server")
-    broker = subprocess.Popen([program, "-a", "127.0.0.1", "-p", "-1"], stderr=subprocess.PIPE, text=True)
-    assert broker.stderr is not None
-    listening = next(filter(None, (re.search(r"connections on (\S+)", line) for line in broker.stderr)))
+    server = subprocess.Popen([program, "-a", "127.0.0.1", "-p", "-1"], stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
+    listening = next(filter(None, (re.search(r"connections on (\S+)", line) for line in server.stderr)))
     url = f"nats://{listening[1]}"
-    connection = await nats.connect(url)
+    return await nats.connect(url), url, server
+
+
+async def _serve(role: Role) -> None:
+    connection, url, server = await broker()
 
     async def echo(message: Msg) -> None:
         await message.respond(encode(decode(message.data)))
 
     await connection.subscribe(SUBJECT, cb=echo)
     await connection.flush()
-    role.serving(url, broker)
+    role.serving(url, server)
     await asyncio.Event().wait()
 
 

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from importlib import import_module
 from subprocess import Popen
 from time import clock_gettime, perf_counter
@@ -69,6 +70,21 @@ class Role:
         """The caller is warm: count from now."""
         self._cpu = [cpu_seconds(pid) for pid in self._pids]
         self._started = perf_counter()
+
+    def clock(self) -> Callable[[int], None]:
+        """For whoever counts what comes in: told how many so far, it starts after the warm-up and finishes in time."""
+        began, base = perf_counter(), -1
+
+        def look(number: int) -> None:
+            nonlocal base
+            now = perf_counter()
+            if base < 0 and now - began >= self.warm_up:
+                base = number
+                self.start()
+            elif base >= 0 and now - self._started >= self.seconds:
+                self.finish(number - base)
+
+        return look
 
     def finish(self, calls: int) -> NoReturn:
         """So many calls ended since ``start()``. Nothing is closed: what closing costs is not measured here."""

@@ -17,14 +17,15 @@ class Run:
     """Both processes on one core: the rate is then 1 / (CPU of both per call), free of wake-ups across cores."""
     uvloop: bool = False
     size: int = 0
-    """Bytes of an array; 0 is the record."""
+    """Bytes of an array; 0 is the record. Of pub/sub, more subscribers than one."""
 
     @property
     def setting(self) -> str:
-        parts = [f"{self.in_flight} in flight", "one core" if self.pinned else "any core"]
+        parts = [f"{self.in_flight} in flight"] if self.in_flight else ["1 to 4" if self.size else "1 to 1"]
+        parts.append("one core" if self.pinned else "any core")
         if self.uvloop:
             parts.append("uvloop")
-        if self.size:
+        if self.size and self.in_flight:
             parts.append(f"{self.size // 2**20} MiB")
         return ", ".join(parts)
 
@@ -67,6 +68,14 @@ ARRAY_1 = _run("zpatterns blocking, ndarray", "ours.array", pinned=False, size=2
 ARRAY_1_RAW = _run("pyzmq REQ/REP, copy=False", "byhand.array", pinned=False, size=2**20)
 ARRAY_16 = replace(ARRAY_1, size=2**24)
 ARRAY_16_RAW = replace(ARRAY_1_RAW, size=2**24)
+PUBSUB = _run("zpatterns pub/sub asyncio, pydantic", "fan.asyncio", in_flight=0, pinned=False)
+PUBSUB_BLOCKING = _run("zpatterns pub/sub blocking, pydantic", "fan.blocking", in_flight=0, pinned=False)
+PUBSUB_STRUCTS = _run("zpatterns pub/sub asyncio, msgspec", "fan.asyncio", in_flight=0, pinned=False)
+PUBSUB_4 = replace(PUBSUB, size=1)
+PUBSUB_HAND = _run("pyzmq PUB/SUB by hand, pydantic", "fan.hand", in_flight=0, pinned=False)
+PUBSUB_HAND_4 = replace(PUBSUB_HAND, size=1)
+PUBSUB_RAW = _run("pyzmq PUB/SUB, bytes", "fan.raw", in_flight=0, pinned=False)
+PUBSUB_NATS = _run("nats-py pub/sub, pydantic", "fan.nats", in_flight=0, pinned=False)
 
 _TYPED = "asyncio, 64 in flight, pydantic"
 _HAND = "zmq.asyncio by hand, msgpack, pydantic"
@@ -110,5 +119,14 @@ SCENARIOS = [
     Scenario("threads1", "blocking, 1 in flight, handler threads, one core", "the same", THREADED, REQ_REP, 0.4, 0.6),
     Scenario("threads64", "64 threads, one blocking client", "64 threads, a REQ each, typed", MANY, MANY_HAND, 1, 1.3),
     Scenario("array1", "1 MiB numpy echo", "pyzmq REQ/REP, copy=False", ARRAY_1, ARRAY_1_RAW, 0.8, 1),
+    Scenario("pubsub1", "pub/sub 1 to 1, pydantic, asyncio", "pyzmq by hand, blocking", PUBSUB, PUBSUB_HAND, 1.8, 3),
+    Scenario("pubsubnats", "the same", "nats-py and nats-server", PUBSUB, PUBSUB_NATS, 2.5, 6),
+    Scenario("pubsubblock", "the same, blocking", "pyzmq by hand, blocking", PUBSUB_BLOCKING, PUBSUB_HAND, 1, 1.5),
+    Scenario(
+        "pubsubraw", "pub/sub 1 to 1, msgspec, publish_many of 64", "pyzmq, bytes", PUBSUB_STRUCTS, PUBSUB_RAW, 0.7, 1.1
+    ),
+    Scenario(
+        "pubsub4", "pub/sub 1 to 4, pydantic, asyncio", "pyzmq by hand, blocking", PUBSUB_4, PUBSUB_HAND_4, 1.5, 2.5
+    ),
     Scenario("array16", "16 MiB numpy echo", "the same", ARRAY_16, ARRAY_16_RAW, 0.9, 1),
 ]

@@ -32,6 +32,7 @@ from ..wire.published import RECORD
 log: logging.Logger = logging.getLogger("zpatterns")
 
 T = TypeVar("T")
+_running_loop = asyncio._get_running_loop  # of another process it knows nothing, so a forked child goes the long way
 U = TypeVar("U")
 A = TypeVar("A")
 B = TypeVar("B")
@@ -101,7 +102,9 @@ class Publisher:
 
     def publish(self, topic: Topic[T], body: T, /) -> Awaitable[None]:
         """As ``zpatterns.Publisher.publish``; awaiting it is optional."""
-        driver = self._ready()
+        driver = self._driver
+        if driver is None or _running_loop() is not driver.loop or driver.closed:
+            driver = self._ready()
         payload, buffers = topic.encode(body)
         if len(payload) > self._most or buffers:
             check_size(len(payload) + sum(map(len, buffers)), 2 + len(buffers), self._limits)

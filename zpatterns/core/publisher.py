@@ -139,6 +139,19 @@ class Publisher:
             self._run_line, self._run_codec, self._run_bytes = line, codec, len(payload)
             self._run = [payload]
 
+    def publish_one(self, topic: bytes, codec: int, payload: bytes, now: float) -> Frames:
+        """One typed message that waits for nothing: its frames, for the driver to send at once."""
+        line = self._lines.get(topic)
+        if line is None or not line.head or line.head[4] != codec:
+            self.publish(topic, codec, payload, (), now)
+            self.end_run(now)
+            return self.outbox.pop()[1]
+        line.sequence = sequence = line.sequence + 1
+        line.changed_at = now
+        self._recent[line] = None
+        self.statistics.published += 1
+        return topic, wire.record(line.head, 1, sequence, int(now * 1e6)) + payload
+
     def publish_plain(self, frames: Frames, now: float) -> None:
         """Frames as they are, one message each: a foreign SUB reads them."""
         self.end_run(now)

@@ -48,7 +48,8 @@ class AsyncPublisher:
         self._port = port
         self._patience = patience
         self._burst = 0
-        self._parting: asyncio.Future[None] | None = None
+        """Messages of this tick, or since it sent some."""
+        self._now = 0.0
         self._loop = AsyncLoop(pump, self._deliver, self._broken)
         self.loop: asyncio.AbstractEventLoop = self._loop.loop
 
@@ -56,45 +57,60 @@ class AsyncPublisher:
         self, topic: bytes, codec: int, payload: bytes, buffers: Sequence[Frame], blocks: bool
     ) -> Done | Turn | asyncio.Task[None]:
         """One typed message, with the others of this tick."""
-        self.machine.publish(topic, codec, payload, buffers, monotonic())
+        burst = self._burst
+        if not burst:
+            self._now = monotonic()
+            self.loop.call_soon(self._tick)
+        self._burst = burst + 1
+        self.machine.publish(topic, codec, payload, buffers, self._now)
         if blocks:
             return self._blocking()
-        self._burst += 1
-        if self._burst >= _TICKFUL:
+        if burst >= _TICKFUL:
             self._flush()
             return TURN
-        if not self._loop.flushing:
-            self._loop.soon(self._flush)
         return DONE
 
     def publish_many(
         self, topic: bytes, codec: int, encoded: Iterable[tuple[bytes, Sequence[Frame]]], blocks: bool
     ) -> Done | Turn | asyncio.Task[None]:
         """Messages that share frames."""
-        now = monotonic()
+        self._begin()
+        now, publish = self._now, self.machine.publish
+        count = 0
         for payload, buffers in encoded:
-            self.machine.publish(topic, codec, payload, buffers, now)
-            self._burst += 1
+            publish(topic, codec, payload, buffers, now)
+            count += 1
+        self._burst += count
         return self._blocking() if blocks else self._sent()
 
     def publish_plain(self, frames: Frames, blocks: bool) -> Done | Turn | asyncio.Task[None]:
         """Frames as they are."""
-        self.machine.publish_plain(frames, monotonic())
+        self._begin()
+        self.machine.publish_plain(frames, self._now)
         self._burst += 1
         return self._blocking() if blocks else self._sent()
+
+    def _begin(self) -> None:
+        """The first of a tick has what is published sent at its end."""
+        if not self._burst:
+            self._now = monotonic()
+            self.loop.call_soon(self._tick)
 
     def _sent(self) -> Done | Turn:
         if self._burst >= _TICKFUL:
             self._flush()
             return TURN
-        if not self._loop.flushing:
-            self._loop.soon(self._flush)
         return DONE
 
-    def _flush(self) -> None:
+    def _tick(self) -> None:
+        self._flush()
         self._burst = 0
+
+    def _flush(self) -> None:
+        self._burst = 1  # the end of the tick is still to come
+        self._now = monotonic()
         if not self.closed:
-            self._loop.flush()
+            self._loop.flush_now()
 
     def _blocking(self) -> Done | asyncio.Task[None]:
         self._flush()

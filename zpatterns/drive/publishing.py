@@ -19,13 +19,18 @@ from .pump import Pump
 from .relay import waiter
 
 log: logging.Logger = logging.getLogger("zpatterns")
+_LOOK = 0.0005
+"""Seconds between two looks for subscribers while we publish: sending takes the edge of the descriptor only when libzmq
+looks at its commands, and in a send it does that once in 3 million ticks of the processor (its max_command_delay)."""
 
 
 class BlockingPublisher:
     """One publisher and its loop."""
 
-    def __init__(self, machine: Publisher, pump: Pump, port: Xpub, *, patience: float) -> None:
+    def __init__(self, machine: Publisher, pump: Pump, port: Xpub, *, patience: float, blocks: bool) -> None:
         self.machine = machine
+        self._blocks = blocks
+        self._looked_at = 0.0
         self._pump = pump
         self._port = port
         port.waits = True
@@ -46,8 +51,13 @@ class BlockingPublisher:
             if self._owner.stopping:
                 raise _closed()
             now = monotonic()
-            self.machine.publish(topic, codec, payload, buffers, now)
-            self._send(now)
+            if buffers or self._blocks:
+                self.machine.publish(topic, codec, payload, buffers, now)
+                self._send(now)
+                return
+            self._port.send(self.machine.publish_one(topic, codec, payload, now))
+            if now - self._looked_at > _LOOK:
+                self._look(now)
 
     def publish_many(self, topic: bytes, codec: int, encoded: Iterable[tuple[bytes, Sequence[Frame]]]) -> None:
         """Messages that share frames."""
@@ -76,6 +86,10 @@ class BlockingPublisher:
         self._pump.flush(now)
         if machine.blocked:
             self._wait(machine.ticket, now + self._patience)
+        self._look(now)
+
+    def _look(self, now: float) -> None:
+        self._looked_at = now
         if self._port.readable():
             self._loop.wake()  # subscribers have come or gone, and our sending took the edge
 

@@ -75,7 +75,7 @@ class Publisher:
             context=context,
         )
         self._port = port
-        self._driver = BlockingPublisher(machine, pump, port, patience=timeout)
+        self._driver = BlockingPublisher(machine, pump, port, patience=timeout, blocks=overflow is Overflow.BLOCK)
         self._publish = self._driver.publish
         self._finalizer = weakref.finalize(self, _abandoned, self._driver, self._fork)
         self._finalizer.atexit = False  # the owner of its loop has an exit of its own, which sends what is unsent
