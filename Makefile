@@ -48,6 +48,10 @@ simulate: .venv/.dev ## whole systems under seeded faults (SEEDS=1000000)
 chaos: .venv/.dev ## real processes killed, stopped and cut off, on real sockets
 	$(BIN)/python -m tests.chaos $(ARGS)
 
+.PHONY: pgm
+pgm: ## publish/subscribe over multicast, with a libzmq that has it, in a network of its own
+	.ci/pgm
+
 .PHONY: bench
 bench: .venv/.bench ## figures of PERFORMANCE.md, beside other libraries, on this machine
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -72,7 +76,7 @@ covered: .venv/.dev ## every branch of core, wire, codec and the like, by their 
 
 .PHONY: clean
 clean: ## remove .venv and everything that was made
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* dist build
+	rm -rf .venv .venv-pgm .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps: pip runs again only when pyproject.toml has changed. The larger set makes the smaller ones up to date.

@@ -498,7 +498,11 @@ def test_arguments(make: Maker) -> None:
     for kind, says, run in bad:
         refused(kind, says, run)
     secure: Any = zpatterns.Insecure()
-    refused(ConfigurationError, "one peer", lambda: pair.bind("epgm://127.0.0.1;239.0.0.1:5", int, security=secure))
+    refused(
+        ConfigurationError,
+        "nothing comes back",
+        lambda: pair.bind("epgm://127.0.0.1;239.0.0.1:5", int, security=secure),
+    )
     one = make.bind("tcp", int)
     refused(AddressInUse, "in use", lambda: make.bind(one.pair.endpoint, int))
     refused(ConfigurationError, "greater than 0", lambda: one.send(1, timeout=-1.0))

@@ -148,6 +148,12 @@ class SocketOptions:
     """TCP keepalive: a half-open link is noticed in 4 s, not after 15 minutes."""
     retransmit_timeout: float = 3.0
     """ZMQ_TCP_MAXRT: the same for a link with data under way."""
+    multicast_rate: int = 40_000
+    """Kilobits per second that a publisher may send over pgm and epgm, and that is lost beyond. libzmq's default is 100."""
+    multicast_recovery: float = 2.0
+    """Seconds a subscriber over pgm and epgm may be away and still get everything: rate times this is kept in memory."""
+    multicast_hops: int = 1
+    """Routers that a multicast packet may pass, plus one: by default it stays in its network."""
     extra: Mapping[str, int | bytes] = field(default_factory=lambda: MappingProxyType({}))
     """Further socket options by their libzmq name without the prefix: ``{"TOS": 16}``."""
 
@@ -155,3 +161,4 @@ class SocketOptions:
         if self.linger < 0:
             raise ConfigurationError("SocketOptions(linger): must be 0 or more; closing never waits for ever")
         _positive(self, "high_water_mark", "reconnect_interval", "reconnect_interval_max", "handshake_timeout")
+        _positive(self, "multicast_rate", "multicast_recovery", "multicast_hops")

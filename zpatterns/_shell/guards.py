@@ -31,10 +31,18 @@ def resolve(host: str) -> Iterable[str]:
     return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None)]
 
 
-def checked_endpoint(text: str, *, bind: bool, security: Insecure | None) -> Endpoint:
-    """An endpoint that may be used: spelled right, and not plaintext beyond loopback unless that was said."""
+def checked_endpoint(text: str, *, bind: bool, security: Insecure | None, multicast: bool = False) -> Endpoint:
+    """An endpoint that may be used: spelled right, and not plaintext beyond loopback unless that was said.
+
+    ``multicast``: whether the pattern works over pgm and epgm, which is for publishers and subscribers alone.
+    """
     if security is not None and not isinstance(security, Insecure):
         raise ConfigurationError(f"security={security!r}: pass Insecure(), or leave it out")
     endpoint = parse(text, bind=bind)
+    if endpoint.transport in ("pgm", "epgm") and not multicast:
+        raise ConfigurationError(
+            f"{endpoint}: multicast goes from a Publisher to any number of Subscribers, and nothing comes back; this pattern "
+            "needs tcp://, ipc:// or inproc://"
+        )
     guard(endpoint, secured=False, insecure=security is not None, bind=bind, resolve=resolve)
     return endpoint

@@ -52,10 +52,6 @@ class End:
         self._bind = bind
         self._lasting = lasting
         self._checked = checked_endpoint(endpoint, bind=bind, security=security)
-        if self._checked.transport in ("pgm", "epgm"):
-            raise ConfigurationError(
-                f"{endpoint}: a pair has one peer, multicast any number; use tcp://, ipc:// or inproc://"
-            )
         self._on_connection = on_connection
         self._context = context
         if plain:

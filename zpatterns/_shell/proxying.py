@@ -35,7 +35,11 @@ class Proxying:
     ) -> None:
         self._texts = endpoints
         self._sides = tuple(
-            Side(KINDS[kind], checked_endpoint(text, bind=not connects, security=security), connects)
+            Side(
+                KINDS[kind],
+                checked_endpoint(text, bind=not connects, security=security, multicast=kind in ("XSUB", "XPUB")),
+                connects,
+            )
             for kind, text, connects in zip(kinds, endpoints, connect, strict=True)
         )
         if capture is not None and not callable(capture):

@@ -46,7 +46,7 @@ class SubscriberOptions(TypedDict, total=False):
 
 def checked(endpoints: str | Sequence[str], *, bind: bool, security: Insecure | None) -> list[Endpoint]:
     """Endpoints that may be used."""
-    return [checked_endpoint(text, bind=bind, security=security) for text in spelled(endpoints)]
+    return [checked_endpoint(text, bind=bind, security=security, multicast=True) for text in spelled(endpoints)]
 
 
 def publisher_pump(

@@ -40,6 +40,8 @@ _send: Any = BackendSocket.send
 _recv: Any = BackendSocket.recv
 _get: Any = BackendSocket.get
 Socket = zmq.Socket[bytes]
+MULTICAST: tuple[int, ...] = (zmq.PUB, zmq.SUB, zmq.XPUB, zmq.XSUB)
+"""The kinds that speak pgm and epgm."""
 Context: TypeAlias = zmq.Context[Any]
 """What ``context=`` takes: a ``zmq.Context``."""
 
@@ -89,6 +91,10 @@ def open_socket(
         values["IMMEDIATE"] = 1  # nothing is queued for a server that is not there, or runs on its next incarnation
     if kind == zmq.ROUTER:
         values["ROUTER_MANDATORY"] = 1
+    if kind in MULTICAST:
+        values["RATE"] = options.multicast_rate
+        values["RECOVERY_IVL"] = _ms(options.multicast_recovery)
+        values["MULTICAST_HOPS"] = options.multicast_hops
     values.update(options.extra)
     for name, value in values.items():
         number = getattr(zmq, name, None)

@@ -106,6 +106,8 @@ class SteeredProxy:
         try:
             self._front_socket, self.frontend = front.open(context, options, limits, self._opened)
             self._back_socket, self.backend = back.open(context, options, limits, self._opened)
+            if back.endpoint.transport in ("pgm", "epgm"):  # no subscription comes back from there
+                self._front_socket.send(b"\1")
             if back.kind in _RELIEF:
                 self._back_socket.bind(self._relief)
             self._control = self._pair(steer, bind=True)
