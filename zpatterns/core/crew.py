@@ -73,11 +73,9 @@ class Line:
         """Jobs that no worker has."""
         return len(self.fresh) + len(self.again) + len(self.alone)
 
-    def take(self) -> Task | None:
-        """The next that needs no worker for itself."""
-        if self.again:
-            return self.again.popleft()
-        return self.fresh.popleft() if self.fresh else None
+    def take(self) -> Task:
+        """The next of those that need no worker for themselves."""
+        return self.again.popleft() if self.again else self.fresh.popleft()
 
     def withdraw(self, task: Task) -> None:
         """It waits here no more: its result came from somebody who was thought lost."""

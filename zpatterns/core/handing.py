@@ -64,8 +64,6 @@ class Handing:
         size = 0
         for _ in range(share):
             task = line.take()
-            if task is None:
-                break
             payload = task.payload
             if type(payload) is not bytes or task.buffers or len(payload) > j.ALONE:
                 self._send(line, worker, [task], now)
