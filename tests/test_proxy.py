@@ -25,10 +25,13 @@ from zpatterns import (
     ForkedError,
     InsecureEndpointError,
     ProxyStatistics,
+    Publisher,
     ReplyServer,
     RequestClient,
     RequestTimeout,
     SocketOptions,
+    Subscriber,
+    Topic,
 )
 
 from .worlds import ADD, LIMIT, Add, Sum, fresh, in_threads, until
@@ -195,6 +198,20 @@ def test_typed_requests_through_a_queue(world: Any, tmp_path: Path) -> None:
         with plain(zmq.REQ, face.proxy.frontend) as old:
             old.send(b"hello")
             assert old.recv() == b"hello"
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_typed_subscribers_behind_a_forwarder(world: Any, transport: str, tmp_path: Path) -> None:
+    """Once ready, none of them misses the first message."""
+    number = Topic("lab.number", int)
+    with running(world, "forwarder", *pair(tmp_path, transport)) as face:
+        with Publisher(face.proxy.frontend, bind=False) as publisher:
+            for value in range(20):
+                with Subscriber(face.proxy.backend, number) as subscriber:
+                    subscriber.ready(LIMIT)
+                    publisher.publish(number, value)
+                    message = subscriber.receive(LIMIT)
+                    assert (message.body, message.missed) == (value, 0)
 
 
 # -- steering ----------------------------------------------------------------------------------------------------------

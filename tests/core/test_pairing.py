@@ -191,14 +191,14 @@ def test_items_in_and_out() -> None:
     end = connected()
     end.receive(frames_of(1, b"in", (b"buffer",)))
     assert end.events() == [Received(1, (b"in", b"buffer"))]
-    end.send(b"one", b"two", b"three")
+    end.send(b"one", b"two", b"three", b"four")
     assert end.out(full_at=1) == [b"one"]
     assert (end.machine.settle(), end.statistics.sent) == (1, 1)
-    end.send(b"four")
+    end.send(b"five")
     assert end.out() == []
     end.link(Link.WRITABLE)
-    assert end.out() == [b"two", b"three", b"four"]
-    assert end.statistics.sent == 4
+    assert end.out() == [b"two", b"three", b"four", b"five"]
+    assert end.statistics.sent == 5
     end.machine.dispatch(NOW)
 
 
