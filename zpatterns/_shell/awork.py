@@ -19,9 +19,11 @@ class AsyncHandlerWork(HandlerWork):
         """Whether the handler of this job is ``async def``."""
         return bool(job.rule.application.is_async)
 
-    def begin(self, job: Asked) -> Coroutine[Any, Any, Any] | Failure:
-        """The coroutine of a unary handler, not started yet; or why it cannot be called."""
+    def begin(self, job: Asked) -> Coroutine[Any, Any, Any] | Answer | list[bytes] | Failure:
+        """The coroutine of a unary handler, not started yet; or why it cannot be called; of a ``def``, its answer."""
         handler: Handler = job.rule.application
+        if not handler.is_async:
+            return self.answer(job)
         try:
             coroutine: Coroutine[Any, Any, Any] = handler.function(*arguments(handler, job))
         except Exception as error:  # noqa: BLE001  every exception becomes an answer

@@ -237,9 +237,12 @@ class RequestClient:
     def _ready(self) -> AsyncRequester:
         """The requester on the running loop; made at the first use."""
         requester = self._requester
-        if requester is not None and asyncio._get_running_loop() is requester.loop and not requester.closed:
-            if not self._fork.forked:
-                return requester
+        if (
+            requester is not None
+            and asyncio._get_running_loop() is requester.loop
+            and not (requester.closed or self._fork.forked)
+        ):
+            return requester
         self._fork.check()
         if self._closed:
             raise Closed("the client is closed; make a new one")

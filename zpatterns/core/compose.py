@@ -23,6 +23,9 @@ def header(call: Call, now: float, credit: int) -> bytes:
     """The request header: what is left of the budget goes with it, rounded up to milliseconds."""
     extra = call.extra
     left = call.deadline - now
+    if extra is None and not call.stream and not call.incarnation:
+        budget = ceil(left * 1000) if left > 0 else 1
+        return w.bare_request(call.method or "", budget, call.attempt, call.codec, call.flags)
     if call.stream:
         extra = {**(extra or {}), "credit": credit, "deadline": max(1, ceil(left * 1000))}
         left = min(left, call.quiet_at - now)
@@ -33,16 +36,10 @@ def header(call: Call, now: float, credit: int) -> bytes:
 
 def frames(call: Call, now: float, credit: int) -> Frames:
     """One call as a message of its own."""
-    method = call.method
-    if method is not None:
-        if call.stream or call.extra is not None or call.incarnation:
-            first = header(call, now, credit)
-        else:
-            left = ceil((call.deadline - now) * 1000)  # above 0: a call whose time is over is not sent
-            first = w.bare_request(method, left, call.attempt, call.codec, call.flags)
+    if call.method is not None:
         if call.buffers:
-            return (call.id, b"", first, call.payload, *call.buffers)
-        return (call.id, b"", first, call.payload)
+            return (call.id, b"", header(call, now, credit), call.payload, *call.buffers)
+        return (call.id, b"", header(call, now, credit), call.payload)
     body = (call.payload, *call.buffers)
     if call.bare == ID:
         return (call.id, b"", *body)

@@ -106,7 +106,11 @@ class Replier:
             elif type(command) is w.Batch and len(path) == len(rest) == 1:  # no request id: so never inside another
                 items = w.decode_batch(command, rest[0])
                 for at in range(0, len(items), 3):
-                    self._typed(routing_id, (items[at], b""), items[at + 1], (items[at + 2],), now)
+                    known = w.parsed.get(items[at + 1])
+                    if type(known) is w.Request:  # the usual case: what _typed does, without the call
+                        self._admit(Job(routing_id, (items[at], b""), known, (items[at + 2],)), now)
+                    else:
+                        self._typed(routing_id, (items[at], b""), items[at + 1], (items[at + 2],), now)
             else:
                 self._control(routing_id, path, command, now)
         except DecodeError as error:
@@ -262,7 +266,8 @@ class Replier:
     def _close(self, job: Job) -> None:
         job.done = True
         del self._jobs[job.key]
-        self._timers.remove(job)
+        if job.due:  # most jobs are done before they were timed
+            self._timers.remove(job)
         if job.running:
             job.running = False
             self._lanes.running[job.lane] -= 1

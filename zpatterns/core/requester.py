@@ -67,13 +67,15 @@ class Requester:
         """Enter a call. It goes out with the next ``flush``; raises Overloaded when the queue is full."""
         if self.closed:
             raise Closed("the client is closed; make a new one")
-        if len(self._waiting.queue) + len(self._waiting.pausing) >= self._limits.queue:
+        if len(self.calls) >= self._limits.queue:  # less than that cannot fill the queue
             self._waiting.make_room()
-        call.id = self._sending.new_id()
+        call_id = call.id = self._sending.new_id()
         if call.method is not None:
-            call.flags = w.BATCHES | call.stream * w.STREAM | call.dedupe * w.DEDUPE | call.idempotent * w.IDEMPOTENT
+            call.flags = w.BATCHES | w.IDEMPOTENT if call.idempotent else w.BATCHES
+            if call.stream or call.dedupe:
+                call.flags |= call.stream * w.STREAM | call.dedupe * w.DEDUPE
         self.statistics.started += 1
-        self.calls[call.id] = call
+        self.calls[call_id] = call
         self._waiting.queue.append(call)
         self._untimed.append(call)
 

@@ -27,8 +27,8 @@ class AsyncWork(Work, Protocol):
         """Whether the handler is ``async def``."""
         ...
 
-    def begin(self, job: Job) -> Coroutine[Any, Any, Any] | Failure:
-        """The coroutine of a unary handler, or why there is none."""
+    def begin(self, job: Job) -> Coroutine[Any, Any, Any] | Answer | list[bytes] | Failure:
+        """The coroutine of a unary handler, or why there is none; of a ``def``, its answer."""
         ...
 
     def result(self, job: Job, value: Any, error: BaseException | None) -> Any:
@@ -114,13 +114,14 @@ class AsyncReplier:
             job: Job = event
             if job.lane == THREADS:
                 self._threads.run(run_on_thread, self._work, job, self._post)
-            elif self._work.is_async(job):
-                self._begin(job)
             elif job.rule.stream:
-                job.application = self._work.parts(job)
-                advance(self.machine, job)
+                self._begin_stream(job)
             else:
-                finish(self.machine, job, self._work.answer(job))
+                begun = self._work.begin(job)
+                if type(begun) is tuple or type(begun) is list:
+                    finish(self.machine, job, begun)
+                else:
+                    self._carriers.add(job, begun)  # type: ignore[arg-type]
         elif kind is Credited:
             self._credit(event.job, event.parts)
         elif kind is Stop:
@@ -149,15 +150,12 @@ class AsyncReplier:
 
     # -- async def ----------------------------------------------------------------------------------------------
 
-    def _begin(self, job: Job) -> None:
-        if job.rule.stream:
+    def _begin_stream(self, job: Job) -> None:
+        if self._work.is_async(job):
             self._carriers.add(job, self._run_stream(job))
-            return
-        begun = self._work.begin(job)
-        if is_failure(begun):
-            finish(self.machine, job, begun)
         else:
-            self._carriers.add(job, begun)  # type: ignore[arg-type]
+            job.application = self._work.parts(job)
+            advance(self.machine, job)
 
     def _waits(self, job: Job, task: asyncio.Task[None]) -> None:
         """A handler has not finished at once: from here on it can be cancelled."""

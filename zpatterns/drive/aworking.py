@@ -15,7 +15,7 @@ from ..errors import Closed
 from .aio import AsyncLoop
 from .carrier import Carriers
 from .pump import Pump
-from .replying import PARTING, Failure, is_failure
+from .replying import PARTING, Answer, Failure
 from .threads import DaemonThreads
 from .working import StageWork, finish
 
@@ -25,12 +25,8 @@ log: logging.Logger = logging.getLogger("zpatterns")
 class AsyncStageWork(StageWork, Protocol):
     """The application's side of one job, with coroutines."""
 
-    def is_async(self, job: StageJob) -> bool:
-        """Whether the handler is ``async def``."""
-        ...
-
-    def begin(self, job: StageJob) -> Coroutine[Any, Any, Any] | Failure:
-        """The coroutine of the handler, or why there is none."""
+    def begin(self, job: StageJob) -> Coroutine[Any, Any, Any] | Answer | list[bytes] | Failure:
+        """The coroutine of the handler, or why there is none; of a ``def``, its answer."""
         ...
 
     def result(self, job: StageJob, value: Any, error: BaseException | None) -> Any:
@@ -100,14 +96,12 @@ class AsyncWorker:
             job: StageJob = event.job
             if job.rule.lane == THREADS:
                 self._threads.run(self._run, job)
-            elif self._work.is_async(job):
+            else:
                 begun = self._work.begin(job)
-                if is_failure(begun):
+                if type(begun) is tuple:
                     finish(self.machine, job, begun)
                 else:
                     self._carriers.add(job, begun)  # type: ignore[arg-type]
-            else:
-                finish(self.machine, job, self._work.answer(job))
         elif kind is Halt:
             if event.job.application is not None:
                 event.job.application.cancel()

@@ -3,41 +3,38 @@
 from __future__ import annotations
 
 import os
+from weakref import WeakSet
 
 from ..errors import ForkedError
-
-
-class _Process:
-    """The id of this process, kept up to date across forks: cheaper to compare than to ask for."""
-
-    pid = os.getpid()
-
-
-def _after_fork() -> None:
-    _Process.pid = os.getpid()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 class ForkGuard:
     """Knows the process its owner was made in."""
 
-    __slots__ = ("_pid", "_what")
+    __slots__ = ("__weakref__", "_pid", "_what", "forked")
 
     def __init__(self, what: str) -> None:
-        self._pid = _Process.pid
+        self.forked: bool = False
+        """Whether this is another process now. The fork itself sets it: whoever asks often pays for no call."""
+        self._pid = os.getpid()
         self._what = what
-
-    @property
-    def forked(self) -> bool:
-        """Whether this is another process now."""
-        return self._pid != _Process.pid
+        _guards.add(self)
 
     def check(self) -> None:
         """Raises ForkedError in a child."""
-        if self._pid != _Process.pid:
+        if self.forked:
             raise ForkedError(
-                f"this {self._what} was made in process {self._pid} and cannot be used in its child {_Process.pid}: "
+                f"this {self._what} was made in process {self._pid} and cannot be used in its child {os.getpid()}: "
                 "make a new one in the child, or start processes with the 'spawn' method"
             )
+
+
+_guards: WeakSet[ForkGuard] = WeakSet()
+
+
+def _after_fork() -> None:
+    for guard in _guards:
+        guard.forked = True
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from threading import Condition
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar, overload
 
 from .._shell.calls import Maker, finish
 from .._shell.guards import ForkGuard
@@ -138,7 +138,8 @@ class RequestClient:
         call, codec = self._maker.unary(
             method, body, reply, timeout, headers, idempotent=idempotent, wait_for_ready=wait_for_ready
         )
-        self._check()
+        if self._fork.forked or self._requester.closed:
+            self._refuse()
         self._requester.run(call)
         return finish(call, codec)
 
@@ -198,7 +199,8 @@ class RequestClient:
         call, codec = self._maker.unary(
             method, body, reply, timeout, headers, idempotent=idempotent, wait_for_ready=wait_for_ready
         )
-        self._check()
+        if self._fork.forked or self._requester.closed:
+            self._refuse()
         future: Future[Any] = Future()
         call.application = _fulfilling(future, codec)
         requester = self._requester
@@ -246,7 +248,8 @@ class RequestClient:
         ``Limits.credit`` parts wait here: a slow reader slows the server down.
         """
         call, codec = self._maker.stream(method, body, part, timeout, deadline, headers)
-        self._check()
+        if self._fork.forked or self._requester.closed:
+            self._refuse()
         stream: Stream[Any] = Stream(self._requester, call, codec)
         call.application = _listener(weakref.ref(stream))
         self._requester.submit(call)
@@ -268,7 +271,8 @@ class RequestClient:
         ROUTER program that expects exactly so. Then one request is in flight at a time.
         """
         call = self._maker.plain(body, timeout, envelope, idempotent=idempotent)
-        self._check()
+        if self._fork.forked or self._requester.closed:
+            self._refuse()
         self._requester.run(call)
         if call.failure is not None:
             raise call.failure
@@ -300,10 +304,9 @@ class RequestClient:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def _check(self) -> None:
+    def _refuse(self) -> NoReturn:
         self._fork.check()
-        if self._requester.closed:
-            raise Closed("the client is closed; make a new one")
+        raise Closed("the client is closed; make a new one")
 
 
 def _fulfilling(future: Future[Any], codec: Codec[Any]) -> Callable[[Call], None]:
