@@ -133,7 +133,9 @@ def _expected(body: Message) -> str:
     except DecodeError:
         return "answer"
     if isinstance(command, w.Request):
-        return "whatever" if command.flags & w.DEDUPE or command.budget < 1000 else "answer"
+        return (
+            "whatever" if command.flags & (w.DEDUPE | w.BATCHES) or command.budget < 1000 else "answer"
+        )  # or in a batch
     return "silence"
 
 

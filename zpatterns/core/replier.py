@@ -79,7 +79,6 @@ class Replier:
 
     def receive(self, port: int, frames: Frames, now: float) -> None:
         """A message came: its routing id first, then the address stack, the delimiter and the body."""
-        del port
         routing_id = bytes(frames[0])
         if len(frames) >= 5 and frames[1] and not frames[2] and frames[3][:3] == w.MAGIC:
             self._typed(routing_id, (bytes(frames[1]), b""), frames[3], frames[4:], now)
