@@ -1,25 +1,29 @@
-"""``python -m tests.simulation --seeds 100000 --jobs 2``, or ``--seed 4711 --trace`` to see one of them again."""
+"""``python -m tests.simulation [--world pubsub] --seeds 100000 --jobs 2``, or ``--seed 4711 --trace`` to see one of them again."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from hashlib import sha256
 from time import monotonic
 from typing import Any
 
-from . import world
+from . import world as request_world
+from .pubsub import world as pubsub_world
 
 CHUNK = 250
+WORLDS: dict[str, Callable[..., None]] = {"request": request_world.run, "pubsub": pubsub_world.run}
 
 
-def first_failure(start: int, stop: int) -> tuple[int, str] | None:
+def first_failure(start: int, stop: int, world: str = "request") -> tuple[int, str] | None:
     """The first seed that breaks a rule, and how."""
     for seed in range(start, stop):
         try:
-            world.run(seed)
+            WORLDS[world](seed)
         except Exception as error:  # noqa: BLE001  whatever it is, it is the finding
             return seed, f"{type(error).__name__}: {error}"
     return None
@@ -43,36 +47,38 @@ class Tracer:
             print(line)
 
 
-def replay(seed: int, *, show: bool = False) -> tuple[str, BaseException | None, Tracer]:
+def replay(seed: int, world: str = "request", *, show: bool = False) -> tuple[str, BaseException | None, Tracer]:
     """Run one seed with its trace: the hash, what was wrong, the events."""
     tracer = Tracer(show=show)
     try:
-        world.run(seed, tracer)
+        WORLDS[world](seed, tracer)
     except Exception as error:  # noqa: BLE001  whatever it is, it is the finding
         return tracer.hash.hexdigest(), error, tracer
     return tracer.hash.hexdigest(), None, tracer
 
 
-def report(seed: int, what: str) -> str:
+def report(seed: int, what: str, world: str = "request") -> str:
     """What a failing seed has to say, with its last events."""
-    _, error, tracer = replay(seed)
+    _, error, tracer = replay(seed, world)
     lines = [*tracer.last, "", f"seed {seed}: {what}"]
     if error is None:
         lines.append("(it did not fail again: something outside the seed decided)")
-    lines.append(f"again: python -m tests.simulation --seed {seed} --trace")
+    lines.append(f"again: python -m tests.simulation --world {world} --seed {seed} --trace")
     return "\n".join(lines)
 
 
-def many(start: int, seeds: int, jobs: int) -> int:
+def many(start: int, seeds: int, jobs: int, world: str) -> int:
     began = monotonic()
     chunks = [(at, min(at + CHUNK, start + seeds)) for at in range(start, start + seeds, CHUNK)]
     done = 0
     with ProcessPoolExecutor(jobs) as pool:
-        for (low, high), failure in zip(chunks, pool.map(first_failure, *zip(*chunks, strict=True)), strict=True):
+        for (low, high), failure in zip(
+            chunks, pool.map(partial(first_failure, world=world), *zip(*chunks, strict=True)), strict=True
+        ):
             if failure is not None:
                 pool.shutdown(cancel_futures=True)
                 print()
-                print(report(*failure))
+                print(report(*failure, world))
                 return 1
             done += high - low
             rate = done / (monotonic() - began)
@@ -88,10 +94,11 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--seed", type=int, help="run this one alone")
     parser.add_argument("--trace", action="store_true", help="with --seed: print what happens")
+    parser.add_argument("--world", choices=WORLDS, default="request", help="which stories")
     arguments = parser.parse_args()
     if arguments.seed is None:
-        return many(arguments.start, arguments.seeds, arguments.jobs)
-    digest, error, tracer = replay(arguments.seed, show=arguments.trace)
+        return many(arguments.start, arguments.seeds, arguments.jobs, arguments.world)
+    digest, error, tracer = replay(arguments.seed, arguments.world, show=arguments.trace)
     print(f"seed {arguments.seed}: {tracer.events} events, trace {digest}")
     if error is not None:
         print(f"{type(error).__name__}: {error}")

@@ -48,6 +48,8 @@ class Subscriber:
         self._paused = False
         self._gaps: dict[Line, int] = {}
         self._plain: dict[int, Route] = {}
+        self._unwanted: set[bytes] = set()
+        """Topics that match a prefix and no subscription, as far as they were seen."""
         self._aging = False
 
     # -- what the application wants -------------------------------------------------------------------------------
@@ -175,6 +177,12 @@ class Subscriber:
         except (struct.error, DecodeError):
             self._counts.undecodable += 1
             return
+        if topic in self._unwanted or not self._subscriptions.routes(topic):
+            # No line of it: were it asked for later, what came before would look like a gap.
+            self._counts.unwanted += count
+            if len(self._unwanted) < self._limits.topics:
+                self._unwanted.add(topic)
+            return
         line = self._line(topic, head, first)
         line.head = head_bytes if not buffers and not head.flags else b""
         routes = self._routes(line)
@@ -225,9 +233,6 @@ class Subscriber:
         sent_at: int,
         now: float,
     ) -> None:
-        if not routes:
-            self._counts.unwanted += count
-            return
         self._counts.received += count - start
         data = frames[1]
         codec, payload = data[4], data[wire.RECORD :]
@@ -278,10 +283,13 @@ class Subscriber:
             line = self._ledger.line(name, incarnation)
             if line is None:
                 routes = self._subscriptions.routes(name)
-                numbers = [subscription.number for subscription, _ in routes]
-                if not numbers or min(numbers) > (peer.covers if covers is None else covers):
+                number = min((subscription.number for subscription, _ in routes), default=_NEVER)
+                if number <= peer.covers:
+                    line = self._ledger.add(name, incarnation, 1)  # it had no messages yet when we asked for it
+                elif covers is not None and number <= covers:
+                    line = self._ledger.add(name, incarnation, last + 1)
+                else:
                     continue  # we may have asked for it later than that
-                line = self._ledger.add(name, incarnation, 1 if covers is None else last + 1)
             self._routes(line)
             lost = line.told(last)
             if lost:
@@ -353,6 +361,7 @@ class Subscriber:
 
     def _reroute(self) -> None:
         """Subscriptions have changed: look routes up again, keeping how far each reader has come; forget what nobody wants."""
+        self._unwanted.clear()
         for line in self._ledger.lines():
             before: dict[int, Route] = {id(route.intake): route for route in line.routes or ()}
             line.routes = None
