@@ -129,6 +129,14 @@ class World:
             action(*arguments)
         self.now = max(self.now, until)
 
+    def step(self, until: float) -> bool:
+        """Let happen what is next, if anything is before that instant."""
+        heap = self._heap
+        if not heap or heap[0][0] > until:
+            return False
+        self.run(heap[0][0])
+        return True
+
     def routing_id(self) -> bytes:
         """As libzmq makes them: a zero byte and a counter that starts anywhere."""
         self._routing_id = (self._routing_id + 1) & 0xFFFFFFFF

@@ -1,5 +1,7 @@
-"""Tools for testing what is built with zpatterns: the handlers of a server, called as a client calls them."""
+"""Tools for testing what is built with zpatterns: handlers behind a client, in memory, or on a virtual clock with faults."""
 
+from ..drive.virtual_world import Faults
 from .server import TestServer
+from .virtual import VirtualWorld
 
-__all__ = ["TestServer"]
+__all__ = ["Faults", "TestServer", "VirtualWorld"]
