@@ -1,4 +1,4 @@
-"""``python -m tests.simulation [--world pubsub] --seeds 100000 --jobs 2``, or ``--seed 4711 --trace`` to see one of them again."""
+"""``python -m tests.simulation [--world pubsub|pipeline] --seeds 100000 --jobs 2``, or ``--seed 4711 --trace`` to see one of them again."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from time import monotonic
 from typing import Any
 
 from . import world as request_world
+from .pipeline import world as pipeline_world
 from .pubsub import world as pubsub_world
 
 CHUNK = 250
-WORLDS: dict[str, Callable[..., None]] = {"request": request_world.run, "pubsub": pubsub_world.run}
+WORLDS: dict[str, Callable[..., None]] = {
+    "request": request_world.run,
+    "pubsub": pubsub_world.run,
+    "pipeline": pipeline_world.run,
+}
 
 
 def first_failure(start: int, stop: int, world: str = "request") -> tuple[int, str] | None:

@@ -27,6 +27,9 @@ TICKS = 4
 PROBE = 0.01
 """Seconds from the end of some connection to a word to every worker: whoever is gone is then unroutable."""
 
+SUSPECT = 2
+"""Deliveries after which a job may be what kills its workers: from then on it has a worker for itself."""
+
 
 class Ventilator:
     """``first_id`` is drawn anew by each process, so that results meant for an earlier one match nothing here."""
@@ -267,7 +270,7 @@ class Ventilator:
             self._end(task, failure)
             return
         self.statistics.redelivered += 1
-        if task.deliveries >= 2:
+        if task.deliveries >= SUSPECT:
             task.line.alone.append(task)
         else:
             task.line.again.append(task)
@@ -316,7 +319,7 @@ class Ventilator:
                 self._take_back(task)
                 task.deliveries -= 1
                 self.statistics.delivered -= 1
-                task.line.again.appendleft(task)
+                (task.line.alone if task.deliveries >= SUSPECT else task.line.again).appendleft(task)
         if self.workers.get(worker.routing_id) is not worker:
             return
         if outcome is Sent.UNROUTABLE:
