@@ -18,21 +18,16 @@ from .virtual_world import World
 class WatchedVirtualRouter(VirtualRouter):
     """A ROUTER that says DOWN when some connection has ended, as `WatchedRouter` does."""
 
-    def __init__(self, world: World, process: VirtualLoop, address: str) -> None:
-        super().__init__(world, process, address)
-        self.reports: list[Link] = []
-
     def lost(self, wire: Wire) -> None:
         """This end has noticed."""
         super().lost(wire)
-        self.reports.append(Link.DOWN)
+        self.reports = (Link.DOWN,)
         self.process.poke()
 
     def links(self) -> list[Link]:
         """One DOWN for all."""
-        reports = self.reports[:1]
-        self.reports.clear()
-        return reports
+        reports, self.reports = self.reports, ()
+        return list(reports)
 
 
 class VirtualVentilator:
