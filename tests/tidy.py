@@ -171,6 +171,7 @@ ONLY_BLOCKING: dict[str, set[str]] = {
     "RequestClient": {"submit"},  # awaiting tasks do not need a future
 }
 ONLY_ASYNCIO: dict[str, set[str]] = {
+    "Broker": {"serve"},
     "ReplyServer": {"serve"},  # run() for a loop that is already running
     "PipelineWorker": {"serve"},  # the same
     "Proxy": {"serve"},  # the same

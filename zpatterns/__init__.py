@@ -37,6 +37,7 @@ from .errors import (
     ZPatternsError,
 )
 from .policy import Heartbeat, Limits, Overflow, Retry, SocketOptions
+from .sync.broker import Broker
 from .sync.pair import Pair
 from .sync.pipeline import Pipeline
 from .sync.proxy import Proxy
@@ -52,6 +53,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AddressInUse",
     "AuthenticationError",
+    "Broker",
     "Closed",
     "Codec",
     "ConfigurationError",

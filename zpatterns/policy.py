@@ -69,6 +69,10 @@ class Heartbeat:
         return self.interval * self.liveness
 
 
+FOREIGN_HEARTBEAT = Heartbeat(interval=2.5, liveness=3)
+"""What the guide's Majordomo workers keep to (7/MDP leaves it open): how long one that is not ours may be silent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What every queue, table and message is bounded by. Full means a typed error or a counted drop."""
@@ -102,9 +106,21 @@ class Limits:
     dedupe_window: float = 60.0
     """Seconds a remembered reply is kept after its request's budget ended."""
     workers: int = 10_000
-    """Workers a ventilator knows at once; more are not answered."""
+    """Workers that a ventilator or a broker knows at once; a ventilator does not answer more, a broker disconnects them."""
     deliveries: int = 5
-    """Workers a job is given to, one after the other, before it is a dead letter: it may be what kills them."""
+    """Workers a job or request is given to, one after the other, before it is a dead letter: it may be what kills them."""
+    service_queue: int = 10_000
+    """Broker: requests that wait for a worker of one service; then ``Overloaded``."""
+    client_queue: int = 1000
+    """Broker: of these, those of one client: a flood is refused before it takes the room of others."""
+    services: int = 1000
+    """Broker: names that nobody serves and requests wait for; any client can ask for any name."""
+    dead_letters: int = 1000
+    """Broker: dead letters kept; the oldest make room."""
+    request_expiry: float = 60.0
+    """Broker: seconds a request that names no budget (a foreign client's) is kept."""
+    busy_silence: float = 30.0
+    """Broker: seconds a foreign worker may be silent while it has a request: the guide's send no heartbeats then."""
     backlog: int = 10_000
     """Messages a subscriber holds that its reader has not taken; then its overflow policy decides."""
     topics: int = 65_536

@@ -249,7 +249,7 @@ class Server:
 
     def refused(self, frames: Frames, outcome: Sent, now: float = 0.0) -> None:
         """libzmq did not take this."""
-        self.machine.sent(frames, outcome, now)
+        self.machine.sent((0, frames), outcome, now)
 
     def wake(self, now: float) -> None:
         at = self.machine.wakes_at

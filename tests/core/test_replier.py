@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from zpatterns.core.jobs import ALWAYS, THREADS, Credited, Job, Rule, Stop, Why
+from zpatterns.core.jobs import ALWAYS, PLAIN_REFUSED, THREADS, Credited, Job, Rule, Stop, Why
 from zpatterns.core.machine import Link, Sent
-from zpatterns.core.replier import PLAIN_REFUSED
 from zpatterns.errors import Status
 from zpatterns.policy import Heartbeat, Limits
 from zpatterns.wire import message as w
@@ -813,8 +812,8 @@ def test_no_reply_overtakes_one_that_is_kept() -> None:
         server.machine.reply(server.run(number), 1, b"r%d" % number)
     server.machine.reply(server.run(9, peer=b"peer2"), 1, b"other")
     server.machine.flush(0.0)
-    _, frames, token = server.machine.outbox.popleft()
-    server.refused(token, Sent.FULL)
+    _, frames, _ = server.machine.outbox.popleft()
+    server.refused(frames, Sent.FULL)
     assert [frames[0] for frames in server.out()] == [b"peer2"]
     server.machine.reply(server.run(4), 1, b"r4")
     assert not server.out()
@@ -840,8 +839,8 @@ def test_the_queue_of_a_peer_that_does_not_read_is_bounded() -> None:
     for number in range(6):
         server.machine.reply(server.run(number), 1, b"r%d" % number)
     server.machine.flush(0.0)
-    _, _, token = server.machine.outbox.popleft()
-    server.refused(token, Sent.FULL)
+    _, frames, _ = server.machine.outbox.popleft()
+    server.refused(frames, Sent.FULL)
     assert server.statistics.dropped == 3
     server.wake(SOON)
     assert [frames[-1] for frames in server.out(SOON)] == [b"r0", b"r1", b"r2"]

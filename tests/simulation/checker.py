@@ -6,8 +6,7 @@ A call is known by its content: the payload names it, and a reply or a part name
 from __future__ import annotations
 
 from zpatterns.core.calls import Call
-from zpatterns.core.jobs import Job
-from zpatterns.core.replier import PLAIN_PREFIX
+from zpatterns.core.jobs import PLAIN_PREFIX, Job
 from zpatterns.errors import (
     Closed,
     OutcomeUnknown,

@@ -220,7 +220,7 @@ def parts_overtake(true):
 
 def replies_overtake(true):
     """What was kept for a peer that was full goes out after what is newer."""
-    return lambda self, frames: self.outbox.append((0, frames, frames))
+    return lambda self, frames: self.outbox.append((0, frames, (0, frames)))
 
 
 def handler_not_freed(true):

@@ -12,9 +12,9 @@ import pytest
 
 from zpatterns.core import compose
 from zpatterns.core.calls import Call
-from zpatterns.core.jobs import Job, Rule
+from zpatterns.core.jobs import PLAIN_REFUSED, Job, Rule
 from zpatterns.core.machine import Link
-from zpatterns.core.replier import PLAIN_REFUSED, Replier
+from zpatterns.core.replier import Replier
 from zpatterns.core.requester import Requester
 from zpatterns.errors import DecodeError, ReplyError, Status
 from zpatterns.wire import message as w

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from random import random
 
+from ..core.majordomo_client import MajordomoClient
 from ..core.requester import Requester
 from ..drive import sockets
 from ..drive.ports import Dealer
@@ -15,6 +16,7 @@ from ..drive.sockets import Context
 from ..endpoint import Insecure
 from ..errors import ConfigurationError
 from ..policy import Heartbeat, Limits, Retry, SocketOptions
+from ..wire.majordomo import MMI_PREFIX
 from .guards import checked_endpoint
 
 log: logging.Logger = logging.getLogger("zpatterns")
@@ -29,15 +31,21 @@ def requester_pump(
     options: SocketOptions,
     security: Insecure | None,
     context: Context | None,
+    service: str | None = None,
     ports: Sequence[PortSocket] | None = None,
 ) -> tuple[Requester, Pump]:
-    """The machine of a client and the sockets it needs, connecting. ``ports`` replaces the sockets."""
+    """The machine of a client and the sockets it needs, connecting. ``ports`` replaces the sockets.
+
+    With a ``service`` the endpoints are brokers, and the pump's machine is the one between them and the requester.
+    """
+    name = checked_service(service) if service is not None else b""
     checked = [checked_endpoint(text, bind=False, security=security) for text in spelled(endpoints)]
     machine = Requester(
         len(checked), prefix=os.urandom(8), random=random, retry=retry, limits=limits, heartbeat=heartbeat
     )
+    front = machine if service is None else MajordomoClient(machine, service=name, heartbeat=heartbeat)
     if ports is not None:
-        return machine, Pump(machine, ports, limits)
+        return machine, Pump(front, ports, limits)
     dealers: list[Dealer] = []
     try:
         for endpoint in checked:
@@ -46,7 +54,15 @@ def requester_pump(
         for dealer in dealers:
             dealer.close(0)
         raise
-    return machine, Pump(machine, dealers, limits)
+    return machine, Pump(front, dealers, limits)
+
+
+def checked_service(name: str) -> bytes:
+    """The name of a service as it travels."""
+    encoded = name.encode()
+    if not 0 < len(encoded) <= 255 or encoded.startswith(MMI_PREFIX):
+        raise ConfigurationError(f"service={name!r}: 1 to 255 bytes, and mmi.* are the broker's own (8/MMI)")
+    return encoded
 
 
 def spelled(endpoints: str | Sequence[str]) -> list[str]:

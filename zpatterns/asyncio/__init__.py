@@ -1,5 +1,6 @@
 """The asyncio world of zpatterns: the same names as ``zpatterns``, awaited."""
 
+from .broker import Broker
 from .pair import Pair
 from .pipeline import Pipeline
 from .proxy import Proxy
@@ -11,6 +12,7 @@ from .subscribe import Messages, Subscriber
 from .worker import PipelineWorker
 
 __all__ = [
+    "Broker",
     "Messages",
     "Pair",
     "Pipeline",

@@ -7,22 +7,21 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
 from .._shell.awork import AsyncHandlerWork
+from .._shell.brokering import Behind, server_pump
 from .._shell.guards import ForkGuard, check_loop, checked_endpoint
 from .._shell.handlers import Handlers, rules_of
 from .._shell.operations import check_served, operations
 from ..core.jobs import ReplierStatistics
 from ..core.replier import Replier
-from ..drive import sockets
 from ..drive.areplying import AsyncReplier
 from ..drive.memory import MemoryRouter
 from ..drive.ports import Router
-from ..drive.pump import Pump
 from ..drive.sockets import Context
 from ..endpoint import Insecure
 from ..errors import Closed, ConfigurationError, Status
@@ -55,12 +54,14 @@ class ReplyServer(Handlers):
         options: SocketOptions | None = None,
         security: Insecure | None = None,
         context: Context | None = None,
+        _behind: Behind | None = None,
     ) -> None:
         super().__init__(name, version, exceptions)
         if threads < 1:
             raise ConfigurationError(f"threads={threads}: at least one is needed")
         self._text = endpoint
-        self._checked = checked_endpoint(endpoint, bind=True, security=security)
+        self._behind = _behind
+        self._checked = checked_endpoint(endpoint, bind=True, security=security) if _behind is None else None
         self._thread_count = threads
         self._limits = limits or Limits()
         self._heartbeat = heartbeat or Heartbeat()
@@ -74,6 +75,38 @@ class ReplyServer(Handlers):
         self._shutting: asyncio.Task[Any] | None = None
         self._closed = False
         self._grace = DEFAULT_GRACE
+
+    @classmethod
+    def worker(
+        cls,
+        backend: str | Sequence[str],
+        /,
+        *,
+        name: str,
+        credit: int | None = None,
+        version: str = "0",
+        threads: int = 8,
+        exceptions: Mapping[type[Exception], Status] | None = None,
+        limits: Limits | None = None,
+        heartbeat: Heartbeat | None = None,
+        options: SocketOptions | None = None,
+        security: Insecure | None = None,
+        context: Context | None = None,
+    ) -> Self:
+        """A worker behind one broker or several: see ``zpatterns.ReplyServer.worker``."""
+        behind = Behind(backend, name, credit, security)
+        return cls(
+            ", ".join(behind.texts),
+            name=name,
+            version=version,
+            threads=threads,
+            exceptions=exceptions,
+            limits=limits,
+            heartbeat=heartbeat,
+            options=options,
+            context=context,
+            _behind=behind,
+        )
 
     @property
     def endpoint(self) -> str:
@@ -176,15 +209,24 @@ class ReplyServer(Handlers):
             threads=self._thread_count,
             limits=self._limits,
             heartbeat=self._heartbeat,
+            answers_all=self._behind is not None,
         )
-        router = self._port
-        if router is None:
-            router = Router(self._context or sockets.default_context(), self._checked, self._options, self._limits)
-        self._address = router.address
+        pump, self._address = server_pump(
+            machine,
+            self._behind,
+            handlers,
+            endpoint=self._checked,
+            port=self._port,
+            threads=self._thread_count,
+            limits=self._limits,
+            heartbeat=self._heartbeat,
+            options=self._options,
+            context=self._context,
+        )
         work = AsyncHandlerWork(self._exceptions, self._limits)
         self._replier = AsyncReplier(
             machine,
-            Pump(machine, [router], self._limits),
+            pump,
             work,
             threads=self._thread_count,
             name=f"zpatterns-{self.name}-handler",

@@ -43,6 +43,7 @@ class RequestClient:
         endpoint: str | Sequence[str],
         /,
         *,
+        service: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         retry: Retry | None = None,
         limits: Limits | None = None,
@@ -64,6 +65,7 @@ class RequestClient:
             options=options or SocketOptions(),
             security=security,
             context=context,
+            service=service,
             ports=_ports,
         )
         self._on_connection = on_connection

@@ -104,11 +104,13 @@ class Port:
 
     __slots__ = (
         "bare", "batches", "blocked", "failed", "in_flight", "incarnation", "index", "last_header", "owing",
-        "ping_id", "pinned", "tick", "up",
+        "ping_id", "pinned", "room", "tick", "up",
     )  # fmt: skip
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, room: int) -> None:
         self.index: int = index
+        self.room: int = room
+        """Calls that may be under way at once."""
         self.up: bool = False
         self.failed: bool = False
         """The last thing heard is that it could not connect, or that the connection went away."""

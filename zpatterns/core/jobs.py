@@ -11,6 +11,15 @@ from typing import Any, Protocol
 from ..wire.message import IDEMPOTENT, STREAM, Request
 from .machine import Frame
 
+PLAIN_PREFIX = b"zpatterns: "
+"""How the server's own words to a plain peer start, before status and text: errors have no other place in a plain body."""
+PLAIN_REFUSED = b"zpatterns: UNIMPLEMENTED: this server takes typed requests only; it has no handler for plain bodies"
+
+UNREADABLE = Request("", 0, 0, 0, 0, {})
+"""In place of a header that did not decode: its sender reads typed errors."""
+SILENT = 10
+"""Heartbeat intervals without a sign of life after which the reader of a stream is gone."""
+
 LOOP, THREADS, ALWAYS = 0, 1, 2
 """Lanes: handlers that run on the loop itself (inline, ``async def``), those on daemon threads, and the ``zp.*`` methods,
 which are answered while everything else is full, and while the server stops."""

@@ -6,23 +6,39 @@ A ROUTER never blocks here: what it does not take is kept for that peer, in orde
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, Protocol
 
 from . import compose
-from .jobs import Job, ReplierStatistics
+from .jobs import Job
 from .machine import Frame, Frames
 
 RETRY_INTERVAL = 0.005
 """Seconds after which a peer that was full is tried again: libzmq does not tell when it has room."""
 
 
+class Dropping(Protocol):
+    """The counter that is kept here."""
+
+    dropped: int
+
+
 class Outlet:
-    """``outbox`` is the machine's own. At most ``peer_queue`` messages are kept for one peer."""
+    """Of one ROUTER, ``port``. ``outbox`` is the machine's own. At most ``peer_queue`` messages are kept for one peer.
 
-    __slots__ = ("_peer_queue", "_statistics", "blocked", "outbox", "replies", "retry_at")
+    The token of what is in ``outbox`` is the port and the frames.
+    """
 
-    def __init__(self, peer_queue: int, statistics: ReplierStatistics) -> None:
-        self.outbox: deque[tuple[int, Frames, Any]] = deque()
+    __slots__ = ("_peer_queue", "_statistics", "blocked", "outbox", "port", "replies", "retry_at")
+
+    def __init__(
+        self,
+        peer_queue: int,
+        statistics: Dropping,
+        outbox: deque[tuple[int, Frames, Any]] | None = None,
+        port: int = 0,
+    ) -> None:
+        self.port: int = port
+        self.outbox: deque[tuple[int, Frames, Any]] = deque() if outbox is None else outbox
         self.replies: dict[bytes, list[tuple[bytes, bytes, bytes]]] = {}
         """Id, header and payload of what this turn answers to peers that read batches."""
         self.blocked: dict[bytes, deque[Frames]] = {}
@@ -48,7 +64,8 @@ class Outlet:
         if self.blocked and frames[0] in self.blocked:
             self._keep(frames)
         else:
-            self.outbox.append((0, frames, frames))
+            port = self.port
+            self.outbox.append((port, frames, (port, frames)))
 
     def flush(self) -> None:
         """The turn is over: no more answers will go with those that are here."""
@@ -64,9 +81,10 @@ class Outlet:
         """libzmq did not take this message. Nothing for the same peer may overtake it."""
         self._keep(frames)
         outbox = self.outbox
-        behind = [entry for entry in outbox if entry[1][0] == frames[0]]
+        peer = (self.port, frames[0])
+        behind = [entry for entry in outbox if (entry[0], entry[1][0]) == peer]
         if behind:
-            others = [entry for entry in outbox if entry[1][0] != frames[0]]
+            others = [entry for entry in outbox if (entry[0], entry[1][0]) != peer]
             outbox.clear()
             outbox.extend(others)
             for entry in behind:
@@ -85,7 +103,7 @@ class Outlet:
         if self.retry_at is not None and now >= self.retry_at:
             self.retry_at = None
             for kept in self.blocked.values():
-                self.outbox.extend((0, frames, frames) for frames in kept)
+                self.outbox.extend((self.port, frames, (self.port, frames)) for frames in kept)
             self.blocked.clear()
 
     def _keep(self, frames: Frames) -> None:

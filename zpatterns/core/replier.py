@@ -18,21 +18,13 @@ from typing import Any
 from ..errors import DecodeError, Status
 from ..policy import Heartbeat, Limits
 from ..wire import message as w
-from . import verdicts
+from . import jobs, verdicts
 from .dedupe import Window
 from .jobs import ALWAYS, Credited, Job, ReplierStatistics, Rule, Stop, Why
 from .lanes import Lanes
 from .machine import Frame, Frames, Link, Sent
 from .outlet import Outlet
 from .timers import Timers
-
-PLAIN_PREFIX = b"zpatterns: "
-"""How the server's own words to a plain peer start, before status and text: errors have no other place in a plain body."""
-PLAIN_REFUSED = b"zpatterns: UNIMPLEMENTED: this server takes typed requests only; it has no handler for plain bodies"
-_UNREADABLE = w.Request("", 0, 0, 0, 0, {})
-"""In place of a header that did not decode: its sender reads typed errors."""
-_SILENT = 10
-"""Heartbeat intervals without a sign of life after which the reader of a stream is gone."""
 
 
 class Replier:
@@ -46,14 +38,16 @@ class Replier:
         threads: int = 8,
         limits: Limits | None = None,
         heartbeat: Heartbeat | None = None,
+        answers_all: bool = False,  # also what nobody waits for: to a broker it says that there is room
     ) -> None:
         self.events: deque[Any] = deque()
         self.statistics: ReplierStatistics = ReplierStatistics()
         self.incarnation: bytes = incarnation
         self.stopping: bool = False
         self._rules = rules
+        self._answers_all = answers_all
         self._limits = limits or Limits()
-        self._patience = (heartbeat or Heartbeat()).interval * _SILENT
+        self._patience = (heartbeat or Heartbeat()).interval * jobs.SILENT
         self._jobs: dict[object, Job] = {}
         self._lanes = Lanes(self._limits.concurrency, threads, self._limits.intake)
         self._untimed: list[Job] = []
@@ -117,13 +111,13 @@ class Replier:
 
     def _undecodable(self, routing_id: bytes, path: Sequence[bytes], why: str) -> None:
         self.statistics.undecodable += 1
-        self._send_error(Job(routing_id, path, _UNREADABLE, ()), Status.INVALID_ARGUMENT, why, {}, w.NOT_TAKEN)
+        self._send_error(Job(routing_id, path, jobs.UNREADABLE, ()), Status.INVALID_ARGUMENT, why, {}, w.NOT_TAKEN)
 
     def _plain(self, routing_id: bytes, path: Sequence[bytes], body: Frames) -> None:
         rule = self._rules.get(None)
         if rule is None:
             self.statistics.plain_refused += 1
-            self._outlet.put((routing_id, *path, PLAIN_REFUSED))
+            self._outlet.put((routing_id, *path, jobs.PLAIN_REFUSED))
             return
         self.statistics.received += 1
         job = Job(routing_id, path, None, body)
@@ -249,10 +243,8 @@ class Replier:
             self.statistics.stopped += 1
             self.events.append(Stop(job))
         else:
-            if why is Why.EXPIRED:
-                self.statistics.expired += 1
-            else:
-                self.statistics.cancelled += 1
+            self.statistics.expired += why is Why.EXPIRED
+            self.statistics.cancelled += why is not Why.EXPIRED
             self._lanes.dead[job.lane] += 1
             self._forget(job)
 
@@ -261,6 +253,11 @@ class Replier:
         if job.remembered:
             self._window.release(job.id)
         self._close(job)
+        self._mention(job, w.NOT_TAKEN)
+
+    def _mention(self, job: Job, flags: int) -> None:
+        if self._answers_all:  # it ends without an answer
+            self._send_error(job, *verdicts.unanswered(job), {}, flags)
 
     def _close(self, job: Job) -> None:
         job.done = True
@@ -315,6 +312,7 @@ class Replier:
         self._close(job)
         if job.stopped is not None and not job.remembered:
             self.statistics.discarded += 1
+            self._mention(job, 0)
             return False
         return True
 
@@ -325,8 +323,7 @@ class Replier:
 
     def _send_error(self, job: Job, status: Status, text: str, details: Mapping[str, Any], flags: int) -> None:
         if job.header is None:
-            plain = PLAIN_PREFIX + f"{status.name}: {text}".encode(errors="replace")
-            self._outlet.put((job.routing_id, *job.path, plain[: self._limits.error_text]))
+            self._outlet.put((job.routing_id, *job.path, verdicts.plain(status, text, self._limits.error_text)))
             return
         payload = w.encode_error(text, details, self._limits.error_text)
         header = w.error(status, flags | job.batches, self.incarnation)
@@ -351,11 +348,13 @@ class Replier:
 
     def sent(self, token: Any, outcome: Sent, now: float) -> None:
         """A reply was not taken: kept for a peer that is full, dropped for one that is gone."""
-        frames: Frames = token
         if outcome is Sent.FULL:
-            self._outlet.full(frames, now)
+            self._outlet.full(token[1], now)
             return
-        routing_id = self._outlet.gone(frames)
+        self.gone(self._outlet.gone(token[1]))
+
+    def gone(self, routing_id: bytes) -> None:
+        """A peer is not there any more: what it may not come back for is stopped."""
         for job in [job for job in self._jobs.values() if job.routing_id == routing_id and not job.returns]:
             self._stop(job, Why.GONE)
 
@@ -397,4 +396,5 @@ class Replier:
                 self._send_error(job, Status.UNAVAILABLE, "the server stopped before the handler was done", {}, 0)
             else:
                 self.statistics.discarded += 1
+                self._mention(job, 0)
             self._close(job)

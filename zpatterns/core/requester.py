@@ -318,7 +318,7 @@ class Requester:
         text, details = w.decode_error(payload)
         status = Status(command.status)
         if not command.flags & w.NOT_TAKEN:
-            self._fail(call, verdicts.error_of(status, text, details))
+            self._fail(call, verdicts.failed(call, command.flags, status, text, details))
             return
         self.statistics.refused += 1
         port.undo(call)

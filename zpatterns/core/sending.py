@@ -25,7 +25,7 @@ class Sending:
 
     def __init__(self, ports: int, prefix: bytes, limits: Limits) -> None:
         self.outbox: deque[tuple[int, Frames, Any]] = deque()
-        self.ports: list[Port] = [Port(index) for index in range(ports)]
+        self.ports: list[Port] = [Port(index, limits.in_flight) for index in range(ports)]
         self.credit: int = min(limits.credit, w.CREDIT_MAX)
         self._in_flight = limits.in_flight
         self._prefix = prefix
@@ -51,7 +51,7 @@ class Sending:
         if len(ports) == 1:
             port = ports[0]
             if call.bare == ID and not call.dedupe:  # the usual call: what _usable asks, without the call
-                room = port.up and not port.blocked and port.bare is None and len(port.in_flight) < self._in_flight
+                room = port.up and not port.blocked and port.bare is None and len(port.in_flight) < port.room
                 return port if room else None
             return port if self._usable(port, call) else None
         best: Port | None = None
@@ -68,7 +68,7 @@ class Sending:
         return best
 
     def _usable(self, port: Port, call: Call) -> bool:
-        if not port.up or port.blocked or len(port.in_flight) >= self._in_flight or port.bare is not None:
+        if not port.up or port.blocked or len(port.in_flight) >= port.room or port.bare is not None:
             return False
         if call.bare != ID:
             return not port.in_flight
@@ -86,7 +86,7 @@ class Sending:
         if not port.incarnation:
             self._ping(port)
             return []
-        room = self._in_flight - len(port.in_flight) if port.bare is None else 0
+        room = port.room - len(port.in_flight) if port.bare is None else 0
         calls, port.pinned = [call for call in port.pinned if not call.done], []
         ready: list[Call] = []
         for call in calls:

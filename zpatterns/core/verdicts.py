@@ -7,6 +7,7 @@ from typing import Any
 from ..errors import (
     AuthenticationError,
     DecodeError,
+    NoSuchService,
     OutcomeUnknown,
     Overloaded,
     PeerUnavailable,
@@ -17,9 +18,17 @@ from ..errors import (
     Status,
     ZPatternsError,
 )
+from ..wire.message import LOST
 from .calls import Call
-from .jobs import Rule
+from .jobs import PLAIN_PREFIX, Job, Rule, Why
 from .machine import Frame
+
+
+def failed(call: Call, flags: int, status: Status, text: str, details: dict[str, Any]) -> ZPatternsError:
+    """The exception for an error that a server answered, or a broker."""
+    if flags & LOST:
+        return unknown(call, text)
+    return error_of(status, text, details)
 
 
 def error_of(status: Status, text: str, details: dict[str, Any]) -> ZPatternsError:
@@ -33,6 +42,8 @@ def error_of(status: Status, text: str, details: dict[str, Any]) -> ZPatternsErr
 
 def refused(status: Status, text: str, details: dict[str, Any]) -> ZPatternsError:
     """The exception for a server that did not take the request."""
+    if status is Status.NOT_FOUND:
+        return NoSuchService(f"{text}; is a worker of it running, and is the name right?")
     if status is Status.RESOURCE_EXHAUSTED:
         return Overloaded(f"the server did not take the request: {text}")
     if status is Status.UNAVAILABLE or status is Status.FAILED_PRECONDITION:  # stopping, or another incarnation
@@ -126,3 +137,15 @@ def no_method(name: str, rule: Rule | None) -> str:
     if rule.stream:
         return f"{name!r} answers with a stream: call it with stream()"
     return f"{name!r} answers once: call it with request()"
+
+
+def unanswered(job: Job) -> tuple[Status, str]:
+    """Why a job ends without an answer of its handler."""
+    if job.stopped is None or job.stopped is Why.EXPIRED:
+        return Status.DEADLINE_EXCEEDED, Why.EXPIRED.value
+    return Status.CANCELLED, job.stopped.value
+
+
+def plain(status: Status, text: str, limit: int) -> bytes:
+    """A server's own words to a plain peer."""
+    return (PLAIN_PREFIX + f"{status.name}: {text}".encode(errors="replace"))[:limit]

@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from time import monotonic
 from typing import Any, Protocol
 
+from ..core.calls import Connection, Reopen
 from ..core.jobs import THREADS, Credited, Job, Stop
 from ..core.replier import Replier
 from ..errors import Closed, Status
 from .aio import AsyncLoop
 from .carrier import Carriers
 from .pump import Pump
-from .replying import PARTING, Answer, Failure, Gate, Work, advance, finish, is_failure, run_on_thread, spoken
+from .replying import PARTING, Answer, Failure, Gate, Work, advance, finish, is_failure, run_on_thread, spoken, told
 from .threads import DaemonThreads
 
 log: logging.Logger = logging.getLogger("zpatterns")
@@ -62,6 +63,7 @@ class AsyncReplier:
     def __init__(self, machine: Replier, pump: Pump, work: AsyncWork, *, threads: int, name: str) -> None:
         self.machine = machine
         self._work = work
+        self._name = name
         self._threads = DaemonThreads(threads, name)
         self._carriers: Carriers[Job] = Carriers(self._done, self._waits)
         self._closed = False
@@ -126,6 +128,10 @@ class AsyncReplier:
             self._credit(event.job, event.parts)
         elif kind is Stop:
             self._stop(event.job)
+        elif kind is Reopen:
+            self._loop.reopen(event.port)
+        elif kind is Connection:
+            told(self._name, event)
 
     def _credit(self, job: Job, parts: int) -> None:
         application = job.application

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from time import monotonic, sleep
 from typing import Any, Protocol
 
+from ..core.calls import Connection, Reopen
 from ..core.jobs import THREADS, Credited, Job, Stop
 from ..core.machine import Frame, Frames
 from ..core.replier import Replier
@@ -81,6 +82,11 @@ def spoken(machine: Replier) -> int:
     return counts.answered + counts.failed + counts.refused
 
 
+def told(name: str, event: Connection) -> None:
+    """A worker's connection to a broker changed."""
+    log.info("%s: broker %d %s (%s)", name, event.port, "is there" if event.up else "is lost", event.reason)
+
+
 def finish(machine: Replier, job: Job, result: Any) -> None:
     """Hand a handler's result to the replier: an answer, a failure, plain frames, or None for the end of a stream."""
     if type(result) is tuple:
@@ -131,6 +137,7 @@ class BlockingReplier:
     def __init__(self, machine: Replier, pump: Pump, work: Work, *, threads: int, name: str) -> None:
         self.machine = machine
         self._work = work
+        self._name = name
         self._threads = DaemonThreads(threads, name)
         self.loop: Loop = Loop(pump, self._deliver, works=True)
 
@@ -182,6 +189,10 @@ class BlockingReplier:
             elif application is not None:
                 application.close()
                 self.machine.end(event.job)
+        elif kind is Reopen:
+            self.loop.reopen(event.port)
+        elif kind is Connection:
+            told(self._name, event)
 
     def _post(self, action: Callable[..., None], *arguments: Any) -> None:
         """From a handler's thread."""

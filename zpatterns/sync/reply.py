@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import monotonic
-from types import FrameType, TracebackType
-from typing import Any, Self
+from types import TracebackType
+from typing import Self
 
+from .._shell.brokering import Behind, server_pump
 from .._shell.guards import ForkGuard, checked_endpoint
 from .._shell.handlers import Handlers, rules_of
 from .._shell.operations import check_served, operations
+from .._shell.signals import on_signal
 from .._shell.work import HandlerWork
 from ..core.jobs import ReplierStatistics
 from ..core.replier import Replier
-from ..drive import sockets
 from ..drive.memory import MemoryRouter
 from ..drive.ports import Router
-from ..drive.pump import Pump
 from ..drive.replying import BlockingReplier
 from ..drive.sockets import Context
 from ..endpoint import Insecure
@@ -57,12 +56,14 @@ class ReplyServer(Handlers):
         options: SocketOptions | None = None,
         security: Insecure | None = None,
         context: Context | None = None,
+        _behind: Behind | None = None,
     ) -> None:
         super().__init__(name, version, exceptions)
         if threads < 1:
             raise ConfigurationError(f"threads={threads}: at least one is needed")
         self._text = endpoint
-        self._checked = checked_endpoint(endpoint, bind=True, security=security)
+        self._behind = _behind
+        self._checked = checked_endpoint(endpoint, bind=True, security=security) if _behind is None else None
         self._thread_count = threads
         self._limits = limits or Limits()
         self._heartbeat = heartbeat or Heartbeat()
@@ -75,6 +76,44 @@ class ReplyServer(Handlers):
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._grace = DEFAULT_GRACE
+
+    @classmethod
+    def worker(
+        cls,
+        backend: str | Sequence[str],
+        /,
+        *,
+        name: str,
+        credit: int | None = None,
+        version: str = "0",
+        threads: int = 8,
+        exceptions: Mapping[type[Exception], Status] | None = None,
+        limits: Limits | None = None,
+        heartbeat: Heartbeat | None = None,
+        options: SocketOptions | None = None,
+        security: Insecure | None = None,
+        context: Context | None = None,
+    ) -> Self:
+        """A worker: the same handlers, behind one broker or several, as the service ``name``.
+
+        It connects to the brokers' backends, and again, with back-off and jitter, when one was restarted; all are used.
+        A ``Broker`` of ours gives it ``credit`` requests at once (the default: as many as handlers can run), and streams and
+        cancels; any other Majordomo broker (7/MDP) one at a time. On close it finishes what it has and says DISCONNECT;
+        requests it has not begun go to other workers. ``include(server)`` takes over the handlers of a server.
+        """
+        behind = Behind(backend, name, credit, security)
+        return cls(
+            ", ".join(behind.texts),
+            name=name,
+            version=version,
+            threads=threads,
+            exceptions=exceptions,
+            limits=limits,
+            heartbeat=heartbeat,
+            options=options,
+            context=context,
+            _behind=behind,
+        )
 
     @property
     def endpoint(self) -> str:
@@ -93,15 +132,8 @@ class ReplyServer(Handlers):
         """
         self._grace = grace
         replier = self._open()
-        previous: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                previous[number] = signal.signal(number, self._on_signal)
-        try:
+        with on_signal(self._on_signal):
             self._serve(replier)
-        finally:
-            for restored, handler in previous.items():
-                signal.signal(restored, handler)
 
     def stop(self, *, grace: float | None = None) -> None:
         """End ``run()`` or the background thread gracefully, from any thread or signal handler. Returns at once."""
@@ -143,15 +175,24 @@ class ReplyServer(Handlers):
             threads=self._thread_count,
             limits=self._limits,
             heartbeat=self._heartbeat,
+            answers_all=self._behind is not None,
         )
-        router = self._port
-        if router is None:
-            router = Router(self._context or sockets.default_context(), self._checked, self._options, self._limits)
-        self._address = router.address
+        pump, self._address = server_pump(
+            machine,
+            self._behind,
+            handlers,
+            endpoint=self._checked,
+            port=self._port,
+            threads=self._thread_count,
+            limits=self._limits,
+            heartbeat=self._heartbeat,
+            options=self._options,
+            context=self._context,
+        )
         work = HandlerWork(self._exceptions, self._limits)
         self._replier = BlockingReplier(
             machine,
-            Pump(machine, [router], self._limits),
+            pump,
             work,
             threads=self._thread_count,
             name=f"zpatterns-{self.name}-handler",
@@ -166,10 +207,9 @@ class ReplyServer(Handlers):
             replier.close()
             log.info("server %s has stopped", self.name)
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        del frame
+    def _on_signal(self, name: str) -> None:
         if self._stopping and self._replier is not None:
             self._replier.hurried = True
         else:
-            log.info("%s: stopping; once more stops at once", signal.Signals(number).name)
+            log.info("%s: stopping; once more stops at once", name)
         self.stop()

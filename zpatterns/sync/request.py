@@ -50,6 +50,7 @@ class RequestClient:
         endpoint: str | Sequence[str],
         /,
         *,
+        service: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         retry: Retry | None = None,
         limits: Limits | None = None,
@@ -71,6 +72,7 @@ class RequestClient:
             options=options,
             security=security,
             context=context,
+            service=service,
             ports=_ports,
         )
         self._endpoints = [endpoint] if isinstance(endpoint, str) else list(endpoint)

@@ -1,0 +1,358 @@
+"""The broker: named services, their workers, and requests that outlive them. 7/MDP, 18/MDP, 8/MMI, 6/PPP, simple pirate.
+
+It tells every peer's protocol by its frames, and carries bodies unopened. What happens to one request is ``exchange``;
+here is who is who, who is alive, and what is answered to whom. Invariants, asserted by the simulation at every step:
+
+* every request that was received ends exactly once: answered, refused, expired, cancelled, abandoned, lost, or dead;
+* a request is at no more than one worker, in one line, or in none: never in two places;
+* only the worker that has a request answers it, and what it answers goes to that request's client alone;
+* a worker has never more requests than its credit: one, for a worker that is not ours;
+* a request that was taken and lost goes to another worker only if it is idempotent, at most ``deliveries`` times;
+* no request waits while a worker of its service has room, and no table or queue is longer than its limit;
+* nothing that a peer sends raises; a worker that is unknown, or breaks the rules, is told DISCONNECT and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..errors import DecodeError, Status
+from ..policy import FOREIGN_HEARTBEAT, Heartbeat, Limits
+from ..wire import majordomo as mdp, message as w, paranoid_pirate as pirate
+from .broker_peers import BrokerStatistics, Speech, Worker
+from .exchange import Exchange
+from .load_balancer import Balancer, LeastRecentlyUsed
+from .machine import Frame, Frames, Link, Sent
+from .outlet import Outlet
+from .replier import Replier
+from .workforce import PIRATES, SPEECH, Workforce
+
+
+class MajordomoBroker:
+    """Port 0 is the frontend and port 1 the backend; with ``ports=1`` both are one.
+
+    ``own`` answers typed requests that name no service: its rules are the broker's ``zp.*`` methods. Its events and its
+    messages are this machine's.
+    """
+
+    def __init__(
+        self,
+        ports: int = 2,
+        *,
+        own: Replier,
+        limits: Limits | None = None,
+        heartbeat: Heartbeat | None = None,
+        foreign: Heartbeat = FOREIGN_HEARTBEAT,
+        balancer: Callable[[], Balancer[Worker]] = LeastRecentlyUsed,
+        majortomo: bool = False,
+    ) -> None:
+        limits = limits or Limits()
+        self.own: Replier = own
+        self.events: deque[Any] = own.events
+        self.outbox: deque[tuple[int, Frames, Any]] = own.outbox
+        self.statistics: BrokerStatistics = BrokerStatistics()
+        self.draining: bool = False
+        self.stopping: bool = False
+        self._limits = limits
+        self._heartbeat = heartbeat or Heartbeat()
+        self._majortomo = majortomo
+        self._backend = ports - 1
+        self._outlets = [Outlet(limits.peer_queue, self.statistics, self.outbox, port) for port in range(ports)]
+        self.exchange: Exchange = Exchange(
+            self._outlets,
+            incarnation=own.incarnation,
+            limits=limits,
+            statistics=self.statistics,
+            balancer=balancer,
+        )
+        self._workforce = Workforce(
+            self.exchange,
+            self._outlets[-1],
+            self.events,
+            limits=limits,
+            heartbeat=self._heartbeat,
+            foreign=foreign,
+            statistics=self.statistics,
+        )
+        self.workers: dict[bytes, Worker] = self._workforce.workers
+        """By routing id at the backend."""
+        self._started_at: float | None = None
+
+    expects: bool = True
+    """A message can come at any time."""
+
+    # -- in -----------------------------------------------------------------------------------------------------
+
+    def receive(self, port: int, frames: Frames, now: float) -> None:
+        """A message came: its routing id first. Garbage is counted."""
+        if self._started_at is None:
+            self._begin(now)
+        try:
+            self._receive(port, bytes(frames[0]), frames, now)
+        except DecodeError:
+            self.statistics.undecodable += 1
+
+    def _receive(self, port: int, routing_id: bytes, frames: Frames, now: float) -> None:
+        count = len(frames)
+        if count > 4 and not len(frames[1]):
+            header = frames[2]
+            if header == mdp.W01:
+                if count > 6 and frames[3] == mdp.REPLY and not len(frames[5]) and port == self._backend:
+                    self._workforce.worked(routing_id, frames[4], frames[6:], now)
+                else:
+                    self._hear_worker(port, routing_id, frames[1:], now)
+                return
+            if header == mdp.C01:
+                self._serve(port, routing_id, (b"",), Speech.MDP01, frames[3], frames[4:], now)
+                return
+        elif count > 5 and not len(frames[2]) and frames[3] == mdp.C01:
+            self._serve(port, routing_id, (bytes(frames[1]), b""), Speech.MDP01, frames[4], frames[5:], now)
+            return
+        self._receive_other(port, routing_id, frames[1:], now)
+
+    def _receive_other(self, port: int, routing_id: bytes, frames: Frames, now: float) -> None:
+        """What is not a full message of 7/MDP."""
+        dialect = mdp.recognise(frames)
+        if dialect is mdp.Dialect.MAJORTOMO and not self._majortomo:
+            raise DecodeError("a dialect that was not asked for", frames=frames)
+        if dialect is None:
+            self._receive_bare(port, routing_id, frames, now)
+        elif frames[0 if dialect is mdp.Dialect.MDP02 else 1] in (mdp.W01, mdp.W02):
+            self._hear_worker(port, routing_id, frames, now)
+        else:
+            request = mdp.read_request(frames)
+            speech = SPEECH[request.dialect]
+            path = () if speech is Speech.MDP02 else (b"",)
+            self._serve(port, routing_id, path, speech, request.service, request.body, now)
+
+    def _receive_bare(self, port: int, routing_id: bytes, frames: Frames, now: float) -> None:
+        """No Majordomo: a pirate, or a client that names no service; at a port for both, a pirate if it can be one."""
+        if port == self._backend and self._workforce.is_pirate(routing_id, frames):
+            self._workforce.hear_pirate(routing_id, pirate.read(frames), now)
+            return
+        if not frames or (port == self._backend and port):
+            raise DecodeError("no message of a worker", frames=frames)
+        at = next((at for at, frame in enumerate(frames) if not len(frame)), -1)
+        path, body = tuple(bytes(frame) for frame in frames[: at + 1]), frames[at + 1 :]
+        if not body:
+            raise DecodeError("a message without a body", frames=frames)
+        if w.is_typed(body[0]):
+            self.own.receive(port, (routing_id, *frames), now)
+        else:
+            self._request(port, routing_id, path, Speech.BARE, PIRATES, None, body, now)
+
+    def _hear_worker(self, port: int, routing_id: bytes, frames: Frames, now: float) -> None:
+        if port != self._backend:
+            raise DecodeError("a worker at the frontend", frames=frames)
+        self._workforce.hear(routing_id, mdp.read_worker(frames), now)
+
+    # -- clients ------------------------------------------------------------------------------------------------
+
+    def _serve(
+        self,
+        port: int,
+        routing_id: bytes,
+        path: Sequence[bytes],
+        speech: Speech,
+        service: Frame,
+        body: Frames,
+        now: float,
+    ) -> None:
+        name = bytes(service)
+        if not 0 < len(name) <= 255:
+            raise DecodeError("a service has a name of 1 to 255 bytes", frames=body)
+        if name.startswith(mdp.MMI_PREFIX):
+            self._mmi(port, routing_id, path, speech, name, body)
+            return
+        if port == self._backend and port:
+            raise DecodeError("a client at the backend", frames=body)
+        header = None
+        if len(body) > 1 and w.is_typed(body[0]):
+            command = w.parse(body[0])
+            kind = type(command)
+            if kind is w.Request:
+                header = command
+            elif kind is w.Batch and path == (b"",):
+                items = w.decode_batch(command, body[1])
+                for at in range(0, len(items), 3):
+                    self._serve_typed(port, routing_id, (items[at], b""), name, (items[at + 1], items[at + 2]), now)
+                return
+            else:
+                self._control(port, routing_id, path, command, body)
+                return
+        self._request(port, routing_id, path, speech, name, header, body, now)  # type: ignore[arg-type]
+
+    def _serve_typed(
+        self, port: int, routing_id: bytes, path: Sequence[bytes], name: bytes, body: Frames, now: float
+    ) -> None:
+        """One message of a batch."""
+        command = w.parse(body[0])
+        if type(command) is w.Request:
+            self._request(port, routing_id, path, Speech.MDP01, name, command, body, now)
+        else:
+            self._control(port, routing_id, path, command, body)
+
+    def _control(self, port: int, routing_id: bytes, path: Sequence[bytes], command: w.Command, body: Frames) -> None:
+        client = self.exchange.directory.clients[port].get(routing_id)
+        if len(path) != 2 or not isinstance(command, w.Cancel | w.Credit):
+            raise DecodeError("a header that asks for nothing here", frames=body)
+        if client is not None:
+            act = self.exchange.cancel if isinstance(command, w.Cancel) else self.exchange.credit
+            act(client, path[0], body)
+
+    def _request(
+        self,
+        port: int,
+        routing_id: bytes,
+        path: Sequence[bytes],
+        speech: Speech,
+        name: bytes,
+        header: w.Request | None,
+        body: Frames,
+        now: float,
+    ) -> None:
+        exchange = self.exchange
+        service = exchange.directory.services.get(name)
+        refusal: tuple[Status, str] | None = None
+        if self.draining:
+            refusal = Status.UNAVAILABLE, "the broker is stopping, or drained"
+        elif service is None or not service.workers:
+            refusal = self._unserved(name, now, typed=header is not None)
+        client = exchange.directory.client(port, routing_id)
+        exchange.request(client, path, service or exchange.directory.service(name), speech, header, body, now, refusal)
+
+    def _unserved(self, name: bytes, now: float, *, typed: bool) -> tuple[Status, str] | None:
+        """Why a request for a service without workers is not taken. 7/MDP has requests wait; ours want to know."""
+        service = self.exchange.directory.services.get(name)
+        patience = self._heartbeat.expiry
+        returning = service is not None and now - service.served_at < patience
+        young = self._started_at is not None and now - self._started_at < patience
+        if typed and not returning and not young:
+            return Status.NOT_FOUND, f"no worker serves {name.decode(errors='replace')!r}"
+        if service is None and self.exchange.directory.unserved >= self._limits.services:
+            return Status.RESOURCE_EXHAUSTED, "requests wait for too many services that nobody serves (Limits.services)"
+        return None
+
+    def _mmi(
+        self, port: int, routing_id: bytes, path: Sequence[bytes], speech: Speech, name: bytes, body: Frames
+    ) -> None:
+        """8/MMI."""
+        self.statistics.mmi += 1
+        code = mdp.NOT_IMPLEMENTED
+        if name == mdp.MMI_SERVICE:
+            service = self.exchange.directory.services.get(bytes(body[0]))
+            code = mdp.FOUND if service is not None and service.workers else mdp.NOT_FOUND
+        elif name == mdp.MMI_ZPATTERNS:
+            code = mdp.FOUND
+        dialect = mdp.Dialect.MDP01
+        if speech is not Speech.MDP01:
+            dialect = mdp.Dialect.MDP02 if speech is Speech.MDP02 else mdp.Dialect.MAJORTOMO
+        request_id = path[0] if len(path) == 2 else b""
+        reply = mdp.Reply(dialect, name, (code,), id=request_id)
+        self._outlets[port].put((routing_id, *mdp.write(reply)))
+
+    # -- the driver ---------------------------------------------------------------------------------------------
+
+    def dispatch(self, now: float) -> None:
+        """The sockets are drained: give out what workers have room for."""
+        self.exchange.dispatch(now)
+        self.own.dispatch(now)
+
+    def flush(self, now: float) -> None:
+        """Write what this turn gave, answered and said."""
+        if self._started_at is None:
+            self._begin(now)
+        self.exchange.dispatch(now)
+        self.exchange.flush()
+        self.own.flush(now)
+
+    def link(self, port: int, state: Link, now: float) -> None:
+        """A ROUTER has many peers and is told nothing about one: nothing to do."""
+
+    def sent(self, token: Any, outcome: Sent, now: float) -> None:
+        """Kept for a peer that is full; one that is gone is lost."""
+        port: int = token[0]
+        frames: Frames = token[1]
+        outlet = self._outlets[port]
+        if outcome is Sent.FULL:
+            outlet.full(frames, now)
+            return
+        routing_id = bytes(frames[0])
+        unsent = [frames, *outlet.blocked.get(routing_id, ())]
+        outlet.gone(frames)
+        worker = self.workers.get(routing_id) if port == self._backend else None
+        if worker is not None:
+            self._workforce.lose(worker, "its connection is gone", now, untaken=_ids(unsent))
+        else:
+            self.exchange.client_gone(port, routing_id)
+
+    def wake(self, now: float) -> None:
+        """Requests whose time is over, workers that are silent, heartbeats that are due, peers that may read again."""
+        self.exchange.wake(now)
+        if self._workforce.wake(now):
+            self.exchange.directory.sweep(now, self._heartbeat.expiry)
+        for outlet in self._outlets:
+            outlet.wake(now)
+        self.own.wake(now)
+
+    @property
+    def wakes_at(self) -> float | None:
+        """No later than any of these."""
+        workforce = self._workforce
+        times = [self.exchange.timers.wakes_at, workforce.liveness.wakes_at, workforce.beat_at, self.own.wakes_at]
+        times += [outlet.retry_at for outlet in self._outlets]
+        return min((at for at in times if at is not None), default=None)
+
+    def _begin(self, now: float) -> None:
+        self._started_at = now
+        self._workforce.beat_at = now + self._heartbeat.interval
+
+    # -- operations ---------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Take no new requests; those that are here go on."""
+        self.draining = True
+
+    def resume(self) -> None:
+        """Take requests again."""
+        self.draining = self.stopping
+
+    def stop(self) -> None:
+        """Take nothing more; what no worker has is refused, so that callers try another broker."""
+        self.draining = self.stopping = self._workforce.closed = True
+        self.exchange.refuse_waiting("the broker is stopping")
+        self.own.stop()
+
+    @property
+    def running(self) -> int:
+        """Requests that workers have, and requests to the broker itself."""
+        return len(self.exchange.pending) + self.own.running
+
+    def abort(self) -> None:
+        """The end: callers of what is still under way are told, and so is every worker."""
+        self.exchange.abandon()
+        self._workforce.dismiss()
+        self.own.abort()
+
+    def replay(self, letter_id: bytes, now: float) -> bool:
+        """Give a dead letter out again; False when it is not there."""
+        letter = self.exchange.dead_letters.take(letter_id)
+        if letter is not None:
+            self.exchange.replay(letter, now)
+        return letter is not None
+
+
+def _ids(messages: Sequence[Frames]) -> frozenset[bytes]:
+    """The addresses of requests that never left: of single ones, and of those in batches."""
+    found: set[bytes] = set()
+    for frames in messages:
+        rest = frames[1:]
+        if len(rest) > 6 and rest[1] == mdp.W01 and not len(rest[3]):
+            found.update(w.decode_batch(w.parse(rest[5]), rest[6])[::3])
+        else:
+            at = next((at for at, frame in enumerate(rest) if at and not len(frame)), 0)
+            if at:
+                found.add(bytes(rest[at - 1]))
+    return frozenset(found)

@@ -1,0 +1,78 @@
+"""The broker on the asyncio driver: everything happens in callbacks of the running loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+from ..core.broker_peers import WorkerChanged
+from ..core.jobs import Job
+from ..core.majordomo_broker import MajordomoBroker
+from ..errors import Closed
+from .aio import AsyncLoop
+from .pump import Pump
+from .replying import Work, finish
+
+_LOOK = 0.01
+
+
+class AsyncBroker:
+    """One broker on the running loop."""
+
+    def __init__(
+        self, machine: MajordomoBroker, pump: Pump, work: Work, *, changed: Callable[[WorkerChanged], None]
+    ) -> None:
+        self.machine = machine
+        self.closed: bool = False
+        self._work = work
+        self._changed = changed
+        self._loop = AsyncLoop(pump, self._deliver, self.close, _nothing)
+        self.loop: asyncio.AbstractEventLoop = self._loop.loop
+
+    async def stop(self, grace: float) -> None:
+        """Take nothing more; wait up to ``grace`` seconds for what workers have; tell whoever waits, and every worker."""
+        if self.closed:
+            return
+        machine = self.machine
+        machine.stop()
+        self._loop.flush_now()
+        until = monotonic() + grace
+        try:
+            while machine.running and monotonic() < until and not self.closed:  # noqa: ASYNC110  no event says so
+                await asyncio.sleep(_LOOK)
+        finally:  # cancelled: a second signal, somebody is in a hurry
+            if not self.closed:
+                machine.abort()
+                self._loop.flush_now()
+
+    def touched(self) -> None:
+        """The application changed something."""
+        self._loop.touched()
+
+    def close(self) -> None:
+        """Close the sockets. Idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        try:
+            if not self.loop.is_closed():
+                self.machine.stop()
+                self.machine.abort()
+                with suppress(Closed):  # the context was terminated: nothing goes out any more
+                    self._loop.flush()
+        finally:
+            self._loop.close()
+
+    def _deliver(self, event: Any) -> None:
+        kind = event.__class__
+        if kind is Job:
+            finish(self.machine.own, event, self._work.answer(event))
+        elif kind is WorkerChanged:
+            self._changed(event)
+
+
+def _nothing() -> None:
+    """Work is done as it is handed over."""

@@ -1,0 +1,55 @@
+"""The broker on the blocking driver: an owner turns its loop for its whole life, on a thread of its own or the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from ..core.broker_peers import WorkerChanged
+from ..core.jobs import Job
+from ..core.majordomo_broker import MajordomoBroker
+from .blocking import Loop
+from .owner import Owner
+from .pump import Pump
+from .replying import Work, finish
+
+
+class BlockingBroker:
+    """One broker and its loop. ``work`` runs its own ``zp.*`` methods; ``changed`` hears of workers, on the loop."""
+
+    def __init__(
+        self,
+        machine: MajordomoBroker,
+        pump: Pump,
+        work: Work,
+        *,
+        name: str,
+        changed: Callable[[WorkerChanged], None],
+    ) -> None:
+        self.machine = machine
+        self.grace: float = 0.0
+        self.hurried: bool = False
+        """Set from anywhere (then wake the loop) to give up the grace."""
+        self._work = work
+        self._changed = changed
+        self._loop = Loop(pump, self._deliver, works=True)
+        self.owner: Owner = Owner(self._loop, name, last=self._last)
+
+    def _last(self, error: BaseException | None) -> None:
+        """Finish what workers have within the grace; then tell whoever waits, and every worker."""
+        machine, loop = self.machine, self._loop
+        if error is not None:
+            return
+        machine.stop()
+        until = monotonic() + self.grace
+        while machine.running and monotonic() < until and not self.hurried:
+            loop.turn(lambda: not machine.running, until)
+        machine.abort()
+
+    def _deliver(self, event: Any) -> None:
+        kind = event.__class__
+        if kind is Job:
+            finish(self.machine.own, event, self._work.answer(event))
+        elif kind is WorkerChanged:
+            self._changed(event)
