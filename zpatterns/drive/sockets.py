@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import zmq
-from zmq.backend import Socket as BackendSocket
+from zmq.backend import Socket as BackendSocket, zmq_poll
 
 from ..core.machine import Frame, Frames, Sent
 from ..errors import AddressInUse, Closed, ConfigurationError, TransportUnavailable, ZPatternsError
@@ -39,6 +39,8 @@ _MORE = _NOBLOCK | _SNDMORE
 _send: Any = BackendSocket.send
 _recv: Any = BackendSocket.recv
 _get: Any = BackendSocket.get
+_poll: Any = zmq_poll
+"""Asks a socket for its EVENTS without making an enum of the option number first, as the getter does: 4 to 7 us of a call."""
 Socket = zmq.Socket[bytes]
 MULTICAST: tuple[int, ...] = (zmq.PUB, zmq.SUB, zmq.XPUB, zmq.XSUB)
 """The kinds that speak pgm and epgm."""
@@ -197,7 +199,7 @@ def descriptor(socket: Socket) -> int:
 def readable(socket: Socket) -> bool:
     """Whether a message is there. Asking also re-arms the edge of the socket's file descriptor (pyzmq #1021)."""
     try:
-        return bool(_get(socket, _EVENTS) & _POLLIN)
+        return bool(_poll([(socket, _POLLIN)], 0))
     except zmq.ZMQError as error:
         raise translate(error, "look at") from error
 
