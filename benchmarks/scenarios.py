@@ -21,7 +21,11 @@ class Run:
 
     @property
     def setting(self) -> str:
-        parts = [f"{self.in_flight} in flight"] if self.in_flight else ["1 to 4" if self.size else "1 to 1"]
+        parts = (
+            [f"{self.in_flight} in flight"]
+            if self.in_flight
+            else ["1 to 4" if self.size else "1 to 2" if self.server.startswith("work.") else "1 to 1"]
+        )
         parts.append("one core" if self.pinned else "any core")
         if self.uvloop:
             parts.append("uvloop")
@@ -76,6 +80,12 @@ PUBSUB_HAND = _run("pyzmq PUB/SUB by hand, pydantic", "fan.hand", in_flight=0, p
 PUBSUB_HAND_4 = replace(PUBSUB_HAND, size=1)
 PUBSUB_RAW = _run("pyzmq PUB/SUB, bytes", "fan.raw", in_flight=0, pinned=False)
 PUBSUB_NATS = _run("nats-py pub/sub, pydantic", "fan.nats", in_flight=0, pinned=False)
+PUSH = _run("zpatterns Push/Pull asyncio, pydantic", "work.push", in_flight=0, pinned=False)
+PUSH_STRUCTS = _run("zpatterns Push/Pull asyncio, msgspec", "work.push", in_flight=0, pinned=False)
+PUSH_HAND = _run("zmq.asyncio PUSH/PULL by hand, pydantic", "work.hand", in_flight=0, pinned=False)
+PUSH_RAW = _run("pyzmq PUSH/PULL, bytes", "work.raw", in_flight=0, pinned=False)
+PIPELINE = _run("zpatterns Pipeline asyncio, pydantic", "work.reliable", in_flight=0, pinned=False)
+QUEUE_NATS = _run("nats-py queue group, pydantic", "work.nats", in_flight=0, pinned=False)
 
 _TYPED = "asyncio, 64 in flight, pydantic"
 _HAND = "zmq.asyncio by hand, msgpack, pydantic"
@@ -127,6 +137,27 @@ SCENARIOS = [
     ),
     Scenario(
         "pubsub4", "pub/sub 1 to 4, pydantic, asyncio", "pyzmq by hand, blocking", PUBSUB_4, PUBSUB_HAND_4, 1.5, 2.5
+    ),
+    Scenario(
+        "push2",
+        "plain pipeline 1 to 2, pydantic, asyncio",
+        "zmq.asyncio by hand, msgpack, pydantic",
+        PUSH,
+        PUSH_HAND,
+        5,
+        12,
+    ),
+    Scenario(
+        "push2raw", "plain pipeline 1 to 2, msgspec, send_many of 64", "pyzmq, bytes", PUSH_STRUCTS, PUSH_RAW, 0.8, 1.5
+    ),
+    Scenario(
+        "pipeline2",
+        "reliable pipeline 1 to 2, pydantic: credit, acks, results back",
+        "NATS queue group, pydantic, no acks, no results",
+        PIPELINE,
+        QUEUE_NATS,
+        0.4,
+        1,
     ),
     Scenario("array16", "16 MiB numpy echo", "the same", ARRAY_16, ARRAY_16_RAW, 0.9, 1),
 ]
