@@ -62,9 +62,10 @@ class Awaited:
         return lambda *given, **options: self.world.do(found(*given, **options))
 
     def __iter__(self) -> Iterator[Any]:
+        items = self.inner.__aiter__()
         while True:
             try:
-                yield self.world.do(self.inner.__anext__())
+                yield self.world.do(items.__anext__())
             except StopAsyncIteration:
                 return
 

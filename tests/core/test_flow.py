@@ -49,6 +49,18 @@ def test_a_message_is_complete() -> None:
     assert out(flow) == [(b"bare",)]
 
 
+def test_many_small_items() -> None:
+    flow = Outflow(2)
+    flow.put(2, b"before")
+    flow.put_many(1, [b"a", b"b", b"c"])
+    assert flow.waiting == 4
+    assert out(flow) == [
+        (j.item(2), b"before"),
+        (j.items(1, 2), j.encode_array([b"a", b"b"])),
+        (j.item(1), b"c"),
+    ]
+
+
 def test_what_was_not_taken_waits_in_order() -> None:
     flow = Outflow(1)
     for payload in (b"a", b"b", b"c"):

@@ -15,6 +15,7 @@ from ..drive.sockets import Context
 from ..endpoint import Insecure
 from ..errors import Closed, DecodeError, Overloaded, RequestTimeout
 from ..policy import DEFAULT_TIMEOUT, Limits, SocketOptions
+from ..wire.jobs import ALONE, CHUNK, CHUNK_BYTES
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -38,6 +39,7 @@ class Push(Generic[T]):
         self._most = settings.limits.queue
         self._encode = settings.codec.encode
         self._codec = settings.codec.wire_id
+        self._full = min(settings.batch, CHUNK)
 
     @classmethod
     def bind(
@@ -118,16 +120,31 @@ class Push(Generic[T]):
         """As ``zpatterns.Push.send_many``."""
         flow = self._flow or self._open()
         encode, codec, most, machine = self._encode, self._codec, self._most, flow.machine
+        if self._settings.bare:
+            for item in items:
+                await self.send(item, timeout=timeout)
+            return
+        small: list[bytes] = []
+        size = 0
         for item in items:
             payload, buffers = encode(item)
-            if buffers or len(payload) > 65_536:
-                self._settings.check_size(payload, buffers)
+            if not buffers and len(payload) <= ALONE:
+                small.append(payload)
+                size += len(payload)
+                if len(small) < self._full and size < CHUNK_BYTES:
+                    continue
             if machine.waiting >= most:
                 await self._room(flow, timeout)
-            if self._settings.bare:
-                flow.put_bare((buffers[0] if buffers else payload,))
-            else:
+            if small:
+                flow.put_many(codec, small)
+                small, size = [], 0
+            if buffers or len(payload) > ALONE:
+                self._settings.check_size(payload, buffers)
                 flow.put(codec, payload, buffers)
+        if small:
+            if machine.waiting >= most:
+                await self._room(flow, timeout)
+            flow.put_many(codec, small)
 
     async def _room(self, flow: AsyncOutflow, timeout: float | None) -> None:
         seconds = self._settings.timeout if timeout is None else timeout
@@ -276,21 +293,19 @@ class Pull(Generic[T]):
             else:
                 self._codec, self._payloads, self._buffers = chunk
 
-    def __aiter__(self) -> AsyncIterator[T]:
-        return self
-
-    async def __anext__(self) -> T:
+    async def __aiter__(self) -> AsyncIterator[T]:
+        decode = self._decode
         try:
-            if not self._payloads:
-                await self._fill(None)
+            while True:
+                if not self._payloads:
+                    await self._fill(None)
+                payload = self._payloads.pop()
+                if self._codec < 0:
+                    yield self._bare(payload)
+                else:
+                    yield decode(self._codec, payload, self._buffers)
         except Closed:
-            raise StopAsyncIteration from None
-        payload = self._payloads.pop()
-        if self._codec < 0:
-            bare: T = self._bare(payload)
-            return bare
-        item: T = self._decode(self._codec, payload, self._buffers)
-        return item
+            return
 
     def _open(self) -> AsyncInflow:
         self._fork.check()

@@ -63,6 +63,18 @@ class Outflow:
         if len(self._items) >= self._batch or self._bytes >= j.CHUNK_BYTES:
             self._close()
 
+    def put_many(self, codec: int, payloads: list[bytes]) -> None:
+        """Small typed items, as `put` would take them one by one, at a fraction of the cost."""
+        count, batch = len(payloads), self._batch
+        self.waiting += count
+        self.statistics.items += count
+        self._close()
+        self._codec = codec
+        for at in range(0, count, batch):
+            self._items = payloads[at : at + batch]
+            self._bytes = 0
+            self._close()
+
     def put_bare(self, frames: Frames) -> None:
         """One message of a foreign peer's kind."""
         self.waiting += 1

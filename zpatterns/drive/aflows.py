@@ -67,6 +67,12 @@ class AsyncOutflow:
         if not self._loop.flushing:
             self._loop.soon(self._loop.flush)
 
+    def put_many(self, codec: int, payloads: list[bytes]) -> None:
+        """Small typed items."""
+        self.machine.put_many(codec, payloads)
+        if not self._loop.flushing:
+            self._loop.soon(self._loop.flush)
+
     def put_bare(self, frames: Frames) -> None:
         """One bare message."""
         self.machine.put_bare(frames)

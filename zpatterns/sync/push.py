@@ -17,6 +17,7 @@ from ..drive.sockets import Context
 from ..endpoint import Insecure
 from ..errors import Closed, DecodeError, Overloaded, RequestTimeout
 from ..policy import DEFAULT_TIMEOUT, Limits, SocketOptions
+from ..wire.jobs import ALONE, CHUNK, CHUNK_BYTES
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -124,22 +125,33 @@ class Push(Generic[T]):
         settings, machine = self._settings, self._machine
         seconds = settings.timeout if timeout is None else timeout
         encode, codec = settings.codec.encode, settings.codec.wire_id
-        full = settings.batch
+        full, bare = min(settings.batch, CHUNK), settings.bare
+        small: list[bytes] = []
+        size = 0
         with self._lock:
             if self._closed:
                 raise Closed("the Push is closed; make a new one")
             try:
                 for item in items:
                     payload, buffers = encode(item)
-                    if buffers or len(payload) > 65_536:
+                    if not bare and not buffers and len(payload) <= ALONE:
+                        small.append(payload)
+                        size += len(payload)
+                        if len(small) < full and size < CHUNK_BYTES:
+                            continue
+                    if small:
+                        machine.put_many(codec, small)
+                        small, size = [], 0
+                    if bare or buffers or len(payload) > ALONE:
                         settings.check_size(payload, buffers)
-                    if settings.bare:
-                        machine.put_bare((buffers[0] if buffers else payload,))
-                    else:
-                        machine.put(codec, payload, buffers)
-                    if machine.waiting >= full:
-                        self._flush(seconds)
+                        if bare:
+                            machine.put_bare((buffers[0] if buffers else payload,))
+                        else:
+                            machine.put(codec, payload, buffers)
+                    self._flush(seconds)
             finally:
+                if small:
+                    machine.put_many(codec, small)
                 self._flush(seconds)
 
     def _flush(self, seconds: float) -> None:
@@ -298,13 +310,11 @@ class Pull(Generic[T]):
         return True
 
     def __iter__(self) -> Iterator[T]:
-        return self
-
-    def __next__(self) -> T:
         try:
-            return self.receive()
+            while True:
+                yield self.receive()
         except Closed:
-            raise StopIteration from None
+            return
 
     @property
     def endpoint(self) -> str:
