@@ -1,4 +1,4 @@
-"""The demo: its server dies twice and nothing is lost; its count can fail; it leaves nothing behind."""
+"""The demo: a worker and a server die and nothing is lost; its counts can fail; it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -8,26 +8,29 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
 
 DEMO = Path(__file__).resolve().parent.parent / "examples" / "code_search"
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(DEMO.parent.parent)}
+SMALL = ("--files", "100", "--calls", "400")
+TWO_WORKERS = "\nimport build; build.WORKERS = 2\n"  # interpreters are slow to start
 
 
-def play(*arguments: str, before: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the demo in a process of its own, after ``before``, which may break something in it."""
-    program = f"import sys\nsys.path.insert(0, {str(DEMO)!r})\nimport demo, ledger\n{before}\nsys.exit(demo.main())"
-    return subprocess.run(
+def play(*arguments: str, before: str = "") -> tuple[int, str, str]:
+    """Run it in a process of its own, after ``before``, which may break something in it: status and both outputs."""
+    program = f"import sys\nsys.path.insert(0, {str(DEMO)!r})\nimport demo\n{before}\nsys.exit(demo.main())"
+    done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program, *arguments],
-        env=ENVIRONMENT,
+        env={**os.environ, "PYTHONPATH": str(DEMO.parent.parent)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
     )
+    return done.returncode, done.stdout, done.stderr
 
 
 def row(output: str, name: str) -> int:
@@ -36,46 +39,50 @@ def row(output: str, name: str) -> int:
     return int(found[1].replace(" ", ""))
 
 
-def alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def test_two_kills_and_nothing_lost() -> None:
-    done = play("--calls", "600")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
-    assert "\x1b" not in done.stdout and "\r" not in done.stdout
-    killed = re.findall(r"server killed \(kill -9\) with (\d+) calls under way", done.stdout)
+def test_three_kills_and_nothing_lost() -> None:
+    status, out, errors = play(*SMALL)
+    assert (status, errors) == (0, ""), out + errors
+    assert "\x1b" not in out and "\r" not in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert len(re.findall(r"worker \d+ killed \(kill -9\)", out)) == 1
+    assert row(out, "files indexed") == 100
+    assert row(out, "progress") >= 100
+    assert row(out, "redelivered") > 0
+    killed = re.findall(r"server killed \(kill -9\) with (\d+) calls under way", out)
     assert len(killed) == 2 and all(int(calls) > 0 for calls in killed)
-    assert done.stdout.count("server back after") == 2
-    assert row(done.stdout, "started") == row(done.stdout, "answered") == 600
-    assert row(done.stdout, "sent again") > 0
-    assert row(done.stdout, "timed out") == row(done.stdout, "failed") == 0
-    assert done.stdout.endswith("0 lost, 0 hung, 0 wrong\n")
+    assert out.count("server back after") == 2
+    assert row(out, "calls") == row(out, "answered") == 400
+    assert row(out, "sent again") > 0
+    assert row(out, "timed out") == row(out, "failed") == 0
+    assert out.endswith("0 lost, 0 hung, 0 wrong\n")
 
 
-DROP = """
-check_off, dropped = ledger.Ledger.check_off, []
-def forget_one(self, call):
-    dropped.append(call) if not dropped else check_off(self, call)
-ledger.Ledger.check_off = forget_one
+# -- the counts can fail: faults planted into a demo that runs ---------------------------------------------------
+
+INDEX_FAULTS = """
+import build
+results = build.pipeline.map
+def with_faults(*arguments):
+    for number, indexed in enumerate(results(*arguments)):
+        if number == 0:
+            indexed = indexed[1:] * 2
+        elif number == 1:
+            indexed = [each.model_copy(update={"definitions": each.definitions[1:]}) for each in indexed]
+        yield indexed
+build.pipeline.map = with_faults
 """
-TWICE = """
-check_off = ledger.Ledger.check_off
-ledger.Ledger.check_off = lambda self, call: [check_off(self, call) for _ in range(2)]
-"""
-LATE = "ledger.GRACE = -20.0"
-WRONG = """
-import demo, questions
+CALL_FAULTS = """
+import client, ledger, questions
 from contracts import Lines
-questions.count_lines = lambda path: Lines(total=7, blank=77)
-"""
-UNTYPED = """
-import client
+check_off, faults = ledger.Ledger.check_off, iter(["forgotten", "twice", "late"])
+def with_faults(self, call):
+    fault = next(faults, "none")
+    if fault == "late":
+        call.deadline -= 60
+    for _ in range({"forgotten": 0, "twice": 2}.get(fault, 1)):
+        check_off(self, call)
+ledger.Ledger.check_off = with_faults
+questions.count_lines = lambda text: Lines(total=7, blank=77)
 def broken(client, method, call):
     raise LookupError
 client.read_stream = broken
@@ -85,18 +92,15 @@ client.read_stream = broken
 @pytest.mark.parametrize(
     ("fault", "verdict"),
     [
-        (DROP, r"\b1 lost, 0 hung, 0 wrong"),
-        (TWICE, r"\b[1-9]\d* lost, 0 hung"),
-        (LATE, r"0 lost, [1-9]\d* hung"),
-        (WRONG, r"0 lost, 0 hung, [1-9]\d* wrong"),
-        (UNTYPED, r"0 wrong, [1-9]\d* failed without a typed error"),
+        (INDEX_FAULTS, r"  [1-9]\d* lost, 0 hung, [1-9]\d* wrong\n"),
+        (CALL_FAULTS, r"  2 lost, 1 hung, [1-9]\d* wrong, [1-9]\d* failed without a typed error\n"),
     ],
-    ids=["lost", "twice", "hung", "wrong", "untyped"],
+    ids=["index", "calls"],
 )
-def test_the_count_can_fail(fault: str, verdict: str) -> None:
-    done = play("--calls", "300", "--quiet", before=fault)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert re.search(verdict, done.stdout), done.stdout
+def test_the_counts_can_fail(fault: str, verdict: str) -> None:
+    status, out, errors = play(*SMALL, "--quiet", before=TWO_WORKERS + fault)
+    assert status == 1, out + errors
+    assert re.search(verdict, out), out
 
 
 def test_a_server_that_cannot_start_is_an_error() -> None:
@@ -104,35 +108,59 @@ def test_a_server_that_cannot_start_is_an_error() -> None:
         occupied.bind(("127.0.0.1", 0))
         occupied.listen()
         endpoint = f"tcp://127.0.0.1:{occupied.getsockname()[1]}"
-        done = play("--calls", "10", before=f"demo.free_endpoint = lambda: {endpoint!r}")
-    assert done.returncode == 1
-    assert done.stderr.startswith("ServerFailed: AddressInUse: ")
-    assert "lost" not in done.stdout
+        status, out, errors = play(
+            *SMALL, before=TWO_WORKERS + f"import calls; calls.free_endpoint = lambda: {endpoint!r}"
+        )
+    assert status == 1
+    assert errors.startswith("ProcessFailed: AddressInUse: ")
+    assert "lost" not in out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_shows_the_table_and_leaves_no_process(number: signal.Signals) -> None:
-    demo = subprocess.Popen(
-        [sys.executable, str(DEMO / "demo.py")],
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert demo.stdout is not None
-    server = 0
-    for line in demo.stdout:
-        if "server started: process" in line:
-            server = int(line.split()[5])
-        if "calls ended" in line:
-            break
-    assert alive(server)
-    demo.send_signal(number)
-    rest, errors = demo.communicate(timeout=20)
-    assert demo.returncode == 130
+# -- nothing is left behind --------------------------------------------------------------------------------------
+
+SIGNAL_AT = """
+import os, processes, screen
+start = processes.Process.start
+def start_and_tell(self):
+    start(self)
+    print("started", self.number, flush=True)
+processes.Process.start = start_and_tell
+def progress(self, done, total, text):
+    if {text!r} in text and done > total / 2:
+        os.kill(os.getpid(), {number})
+screen.Screen.progress = progress
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "verdict"),
+    [
+        ("files indexed", signal.SIGINT, "interrupted before the calls began; 0 wrong"),
+        ("files read once more", signal.SIGHUP, "interrupted before the calls began; 0 wrong"),
+        ("calls ended", signal.SIGTERM, " calls under way; 0 hung, 0 wrong"),
+        ("files indexed", signal.SIGKILL, None),
+        ("calls ended", signal.SIGKILL, None),
+    ],
+)
+def test_whatever_ends_it_there_is_a_table_and_no_process_left(
+    text: str, number: signal.Signals, verdict: str | None
+) -> None:
+    status, out, errors = play(*SMALL, before=TWO_WORKERS + SIGNAL_AT.format(text=text, number=int(number)))
     assert errors == ""
-    assert "interrupted with" in rest
-    limit_at = monotonic() + 5
-    while alive(server):
-        assert monotonic() < limit_at
-        sleep(0.01)
+    if verdict is None:
+        assert status == -number
+    else:
+        assert status == 130
+        assert "files indexed" in out and verdict in out
+    for process in re.findall(r"^started (\d+)$", out, re.MULTILINE):
+        limit_at = monotonic() + 10
+        while alive(int(process)):
+            assert monotonic() < limit_at, f"process {process} is still there"
+            sleep(0.01)
+
+
+def alive(process: int) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(process, 0)
+        return True
+    return False

@@ -1,6 +1,6 @@
-"""What the code-search service can be asked. Both sides import this page; nothing else is shared.
+"""What the processes of the demo say to each other. All of them import this page; nothing else is shared.
 
-All four methods only read, so a request whose server died may be sent again: ``idempotent=True``.
+All methods only read, so a request whose server died may be sent again: ``idempotent=True``.
 """
 
 from __future__ import annotations
@@ -9,15 +9,50 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 
-from zpatterns import Method, StreamMethod
+from zpatterns import Method, StreamMethod, Topic
+
+Kind = Literal["class", "function"]
 
 
 class Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+# -- jobs of the pipeline, and what becomes of them: indexer.py --------------------------------------------------
+
+
+class File(Body):
+    module: str  # dotted, as in an import
+    path: str
+
+
+class Definition(Body):
+    name: str
+    kind: Kind
+    line: PositiveInt
+    end: PositiveInt  # its last line
+
+
+class Indexed(Body):
+    file: File
+    definitions: list[Definition]
+
+
+# -- progress: every worker publishes it, on a topic of its own --------------------------------------------------
+
+
+class FileDone(Body):
+    module: str
+    definitions: NonNegativeInt
+
+
+DONE = Topic("code.indexed.{worker}", FileDone)
+
+# -- what the server can be asked: server.py ---------------------------------------------------------------------
+
+
 class Module(Body):
-    name: str  # dotted, as in an import
+    name: str
 
 
 class Symbol(Body):
@@ -28,7 +63,7 @@ class Place(Body):
     module: str
     name: str
     line: PositiveInt
-    kind: Literal["class", "function"]
+    kind: Kind
 
 
 class Source(Body):
@@ -42,6 +77,7 @@ class Lines(Body):
 
 class Pattern(Body):
     text: str
+    package: str  # its modules alone are searched
 
 
 class Match(Body):
@@ -51,10 +87,9 @@ class Match(Body):
 
 
 class About(Body):
-    process: int
     files: int
     definitions: int
-    seconds: float
+    seconds: float  # to load the index
 
 
 ABOUT = Method("code.about", None, About, idempotent=True)

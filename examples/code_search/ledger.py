@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from questions import Question
 
-from zpatterns import RequestTimeout, ZPatternsError
+from zpatterns import ReplyError, RequestTimeout, ZPatternsError
 
 GRACE = 1.0
 """Seconds after its deadline from which a call counts as hung."""
@@ -51,7 +51,9 @@ class Call:
 
 
 class Ledger:
-    def __init__(self) -> None:
+    def __init__(self, planned: int) -> None:
+        self.planned = planned
+        self.retried = 0
         self.calls: list[Call] = []
         self.ended: list[Call] = []  # list.append is atomic: threads and tasks share these without a lock
 
@@ -83,7 +85,9 @@ class Ledger:
 
     @property
     def wrong(self) -> list[Call]:
-        return [call for call in self.calls if call.ends and call.error is None and not call.right]
+        """Every question has an answer, so an error that a handler raised is a wrong one."""
+        answered = [call for call in self.calls if call.ends and (not call.error or isinstance(call.error, ReplyError))]
+        return [call for call in answered if not call.right]
 
     @property
     def untyped(self) -> list[Call]:
@@ -99,8 +103,8 @@ class Ledger:
         return Counter(type(error).__name__ for error in errors)
 
     @property
-    def good(self) -> bool:
-        return not (self.lost or self.hung or self.wrong or self.untyped)
+    def complete(self) -> bool:
+        return len(self.calls) == self.planned
 
     @property
     def latencies(self) -> list[float]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
 from time import perf_counter
 
-from ledger import Ledger
+Row = tuple[str, str, str]
+"""Of the table: name, value, remark."""
 
 
 def spaced(value: int) -> str:
@@ -20,75 +22,46 @@ class Screen:
         self.terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         self.colours = self.terminal and not os.environ.get("NO_COLOR")
         self.started = self.drawn = perf_counter()
+        self.drawing = threading.Lock()
 
-    def title(self, calls: int, threads: int, tasks: int, kills: int) -> None:
-        self.say(
-            f"{spaced(calls)} calls to a code-search server, from {threads} threads and {tasks} asyncio tasks at once."
-        )
-        self.say(f"The server will be killed {kills} times while it works. Every answer is checked.\n")
+    def title(self, text: str) -> None:
+        self.say(text + "\n")
 
     def event(self, text: str, *, bad: bool = False) -> None:
         self.say(f"{perf_counter() - self.started:6.2f} s  {self.paint(text, '31') if bad else text}")
 
-    def progress(self, ended: int, calls: int, open_: int) -> None:
+    def progress(self, done: int, total: int, text: str) -> None:
         now = perf_counter()
         if self.quiet or now < self.drawn + (0.1 if self.terminal else 1.0):
             return
         self.drawn = now
-        counts = f"{spaced(ended)} of {spaced(calls)} calls ended, {open_} under way"
+        counts = f"{spaced(done)} of {spaced(total)} {text}"
         if not self.terminal:
             self.say(f"{now - self.started:6.2f} s  {counts}")
             return
         width = max(10, min(40, shutil.get_terminal_size().columns - len(counts) - 14))
-        done = width * ended // calls
-        print(f"\r\x1b[K{'':10}{self.paint('#' * done, '32')}{'-' * (width - done)}  {counts}", end="", flush=True)
+        full = width * done // total
+        bar = self.paint("#" * full, "32") + "-" * (width - full)
+        with self.drawing:
+            print(f"\r\x1b[K{'':10}{bar}  {counts}", end="", flush=True)
 
     def failure(self, text: str) -> None:
         print(self.paint(text, "31"), file=sys.stderr)
 
-    def table(self, ledger: Ledger, calls: int, retried: int, *, interrupted: bool) -> None:
-        times = ledger.latencies or [0.0]
-        failed = ", ".join(f"{count} {name}" for name, count in ledger.failed.items())
-        rows = [
-            ("started", spaced(len(ledger.calls)), "" if len(ledger.calls) == calls else f"of {spaced(calls)}"),
-            (
-                "answered",
-                spaced(sum(call.right for call in ledger.ended)),
-                "and each compared with its own computation",
-            ),
-            (
-                "sent again",
-                spaced(retried + ledger.reopened),
-                f"{ledger.reopened} of them streams, opened again",
-            ),
-            ("timed out", spaced(ledger.timed_out), ""),
-            ("failed", spaced(sum(ledger.failed.values())), failed),
-            (
-                "latency",
-                f"{1000 * times[len(times) // 2]:.0f} ms",
-                f"half of them; 99 of 100 within {1000 * times[int(len(times) * 0.99)]:.0f} ms",
-            ),
-            ("longest", f"{times[-1]:.2f} s", ""),
-        ]
+    def table(self, rows: list[Row], verdict: str, *, good: bool) -> None:
         self.clear()
         print()
-        for name, value, remark in rows:
-            print(f"  {name:<12}{value:>9}  {remark}".rstrip())
-        verdict = f"{len(ledger.lost)} lost, {len(ledger.hung)} hung, {len(ledger.wrong)} wrong"
-        if ledger.untyped:
-            verdict += f", {len(ledger.untyped)} failed without a typed error"
-        if interrupted:
-            verdict = (
-                f"interrupted with {ledger.open} calls under way; {len(ledger.hung)} hung, {len(ledger.wrong)} wrong"
-            )
-        print("\n  " + self.paint(verdict, "32" if ledger.good else "31"), flush=True)
+        for row in rows:
+            print(f"  {row[0]:<14}{row[1]:>8}  {row[2]}".rstrip())
+        print("\n  " + self.paint(verdict, "32" if good else "31"), flush=True)
 
     # -- inside -------------------------------------------------------------------------------------------------
 
     def say(self, text: str) -> None:
         if not self.quiet:
-            self.clear()
-            print(text, flush=True)
+            with self.drawing:
+                self.clear()
+                print(text, flush=True)
 
     def clear(self) -> None:
         if self.terminal and not self.quiet:
