@@ -187,6 +187,37 @@ def test_start_before_server() -> None:
             assert server.interrupt() == 0
 
 
+GREETINGS = [f"sub 1 hello {n} from {{0}}" for n in range(5)] + ["sub 1 END of {0}"]
+
+
+@pytest.mark.parametrize("subscriber", ["bare_subscriber.py", "plain_peers/raw_sub.py"])
+@pytest.mark.parametrize("publisher", ["bare_publisher.py", "plain_peers/raw_pub.py"])
+def test_greetings_of_two_publishers(publisher: str, subscriber: str) -> None:
+    ends = [free_endpoint(), free_endpoint()]
+    with (
+        program(publisher, "Ada", ends[0]) as one,
+        program(subscriber, *ends) as reader,
+        program(publisher, "Bob", ends[1]) as two,
+    ):
+        assert [each.end() for each in (reader, one, two)] == [0, 0, 0], reader.lines
+        for name in ("Ada", "Bob"):
+            assert [line for line in reader.lines if name in line] == [line.format(name) for line in GREETINGS]
+        assert len(reader.lines) == 12
+
+
+def test_typed_greetings() -> None:
+    ends = [free_endpoint(), free_endpoint()]
+    script = "typed_greetings.py"
+    with (
+        program(script, "publisher", "Ada", ends[0]) as one,
+        program(script, "subscriber", *ends) as reader,
+        program(script, "publisher", "Bob", ends[1]) as two,
+    ):
+        assert [each.end() for each in (reader, one, two)] == [0, 0, 0], reader.lines
+        assert reader.lines[-1] == "missed: 0"
+        assert len(reader.lines) == 13
+
+
 # Whole programs -------------------------------------------------------------------------------------------------------
 
 ALONE = {
@@ -217,6 +248,23 @@ ALONE = {
         "  A before",
         "  A while paused",
     ],
+    "bare_weather.py": ["the mean of 100 updates is between -10 and 35: True"],
+    "weather.py": [
+        "alarm.10115: storm",
+        "weather.10115: 100 updates, mean between -10 and 35: True",
+        "weather.20095: 100 updates, mean between -10 and 35: True",
+    ],
+    "late_joiner.py": [
+        "first messages lost by 100 late joiners: 0",
+        "the last one's first message is number 1001: 1000 were before it",
+        "missed since it was ready: 0",
+        "bare: [b'bare', b'hello']",
+    ],
+    "slow_subscriber.py": [
+        "the newest 100: 9900 missed before them, 9900 by the hook",
+        "the latest of price.abc: 9999.0, after 9999 that nobody had to read",
+        "the latest of price.xyz: 9999.0, after 9999 that nobody had to read",
+    ],
     "many_threads.py": ["8000 of 8000 answers are right"],
     "many_clients.py": ["50 of 50 clients got their own reply"],
     "asyncio_hello.py": ["Hello, task 0 ... Hello, task 63: 64 replies, side by side: True", "z e r o"],
@@ -237,5 +285,7 @@ def test_every_example_is_run_here_and_is_short() -> None:
     files = {path.relative_to(EXAMPLES).as_posix(): path for path in EXAMPLES.rglob("*.py")}
     files = {name: path for name, path in files.items() if not name.startswith("code_search/")}
     run = {*ALONE, *(name for pair in PAIRS for name in pair[:2]), "typed_hello.py", "start_before_server.py"}
+    run |= {"bare_publisher.py", "bare_subscriber.py", "typed_greetings.py"}
+    run |= {"plain_peers/raw_pub.py", "plain_peers/raw_sub.py"}
     assert set(files) == run
     assert [name for name, path in files.items() if len(path.read_text().splitlines()) >= 60] == []

@@ -120,6 +120,13 @@ def subscription(topic: Topic[Any] | bytes, intake: Intake) -> Subscription:
     return Subscription(topic, intake)
 
 
+def expecting(topic: Topic[Any] | bytes) -> Callable[[bytes], bool]:
+    """Whether a subscription to some prefix is one to a topic, or to messages that begin with these bytes."""
+    if isinstance(topic, Topic):
+        return topic.expects
+    return lambda prefix: topic.startswith(prefix) or prefix.startswith(topic)
+
+
 def plain_frames(frames: bytes | Sequence[bytes], limits: Limits) -> list[bytes]:
     """The frames of a message for foreign subscribers, checked."""
     found = [frames] if isinstance(frames, bytes) else list(frames)

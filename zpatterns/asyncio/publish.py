@@ -15,6 +15,7 @@ from .._shell.pubsub import (
     check_publisher_overflow,
     check_size,
     checked,
+    expecting,
     plain_frames,
     publisher_pump,
 )
@@ -128,7 +129,7 @@ class Publisher:
         self, topic: Topic[Any] | bytes, /, count: int = 1, timeout: float = DEFAULT_TIMEOUT
     ) -> int:
         """As ``zpatterns.Publisher.wait_for_subscribers``."""
-        expects = topic.expects if isinstance(topic, Topic) else topic.startswith
+        expects = expecting(topic)
         return await self._ready().wait(expects, count, timeout)
 
     async def close(self) -> None:

@@ -14,17 +14,17 @@ class Awaited:
     __slots__ = ("application", "count", "expects")
 
     def __init__(self, expects: Callable[[bytes], bool], count: int, application: Any) -> None:
-        self.expects = expects
+        self.expects: Callable[[bytes], bool] = expects
         """Whether a subscription to this prefix is one to what is waited for."""
-        self.count = count
-        self.application = application
+        self.count: int = count
+        self.application: Any = application
 
 
 class Audience:
     """Subscriptions by prefix, at most ``most`` different ones; what is beyond is served by libzmq and not counted."""
 
     def __init__(self, most: int) -> None:
-        self.uncounted = 0
+        self.uncounted: int = 0
         self.waiting: list[Awaited] = []
         self._counts: dict[bytes, int] = {}
         self._most = most

@@ -18,13 +18,13 @@ class Line:
     __slots__ = ("head", "incarnation", "name", "next", "publisher", "routes", "topic")
 
     def __init__(self, topic: bytes, incarnation: bytes, next_: int) -> None:
-        self.topic = topic
-        self.incarnation = incarnation
-        self.name = topic[:-1].decode(errors="replace")
-        self.publisher = incarnation.hex()
+        self.topic: bytes = topic
+        self.incarnation: bytes = incarnation
+        self.name: str = topic[:-1].decode(errors="replace")
+        self.publisher: str = incarnation.hex()
         self.head: bytes = b""
         """The last header's constant part: the same again needs no second look."""
-        self.next = next_
+        self.next: int = next_
         """The next sequence expected; 0 while it is not known what went before."""
         self.routes: tuple[Any, ...] | None = None
         """Where its messages go; None until that is looked up."""
@@ -57,12 +57,12 @@ class Peer:
     __slots__ = ("covers", "incarnation", "offset", "seen_at")
 
     def __init__(self, incarnation: bytes) -> None:
-        self.incarnation = incarnation
-        self.covers = -1
+        self.incarnation: bytes = incarnation
+        self.covers: int = -1
         """Subscriptions up to this number were in place when it last echoed; topics it did not name had no messages."""
-        self.offset = float("inf")
+        self.offset: float = float("inf")
         """Our clock minus its clock minus the shortest way between: what a message took longer is its age."""
-        self.seen_at = 0.0
+        self.seen_at: float = 0.0
 
     def fresh(self, sent_at: int, now: float) -> float:
         """When, on our clock, a message would have come that was sent then and took the shortest way."""
@@ -79,7 +79,7 @@ class Ledger:
     def __init__(self, most: int) -> None:
         self.current: dict[bytes, Line] = {}
         """By topic: the line of the publisher that was heard last."""
-        self.forgotten = 0
+        self.forgotten: int = 0
         self._lines: dict[tuple[bytes, bytes], Line] = {}
         self._peers: dict[bytes, Peer] = {}
         self._most = most

@@ -25,14 +25,14 @@ class Route:
     __slots__ = ("application", "expected", "intake", "line", "shed")
 
     def __init__(self, line: Line | None, intake: Intake, application: Any) -> None:
-        self.line = line
+        self.line: Line | None = line
         """None for messages that are not ours: nobody numbers them."""
-        self.intake = intake
-        self.application = application
+        self.intake: Intake = intake
+        self.application: Any = application
         """The topic it was subscribed with; None: deliver the frames."""
-        self.expected = 0
+        self.expected: int = 0
         """The sequence after the last one the reader was given; 0: it was given none."""
-        self.shed = 0
+        self.shed: int = 0
         """Messages this queue dropped and has not told of."""
 
 
@@ -44,16 +44,16 @@ class Chunk:
     def __init__(
         self, route: Route, first: int, count: int, codec: int, payload: Frame, frames: Frames, fresh_until: float
     ) -> None:
-        self.route = route
-        self.first = first
-        self.count = count
-        self.codec = codec
-        self.start = 0
-        self.stop = count
-        self.payload = payload
-        self.frames = frames
+        self.route: Route = route
+        self.first: int = first
+        self.count: int = count
+        self.codec: int = codec
+        self.start: int = 0
+        self.stop: int = count
+        self.payload: Frame = payload
+        self.frames: Frames = frames
         """Buffers; of a message that is not ours, all its frames."""
-        self.fresh_until = fresh_until
+        self.fresh_until: float = fresh_until
 
 
 class Intake:
@@ -68,17 +68,17 @@ class Intake:
         self.application: Any = None
         self.gone = False
         """Nobody reads it any more."""
-        self.held = 0
-        self.announced = False
+        self.held: int = 0
+        self.announced: bool = False
         """The driver was told that there is something, and nobody has taken all of it since."""
         self.full_until: float | None = None
         """Full: until then nothing more is put in; None when there is room."""
         self.relieved: Callable[[], None] | None = None
-        self.overflowed = 0
-        self.stale = 0
-        self.delivered = 0
-        self.missed = 0
-        self.undecodable = 0
+        self.overflowed: int = 0
+        self.stale: int = 0
+        self.delivered: int = 0
+        self.missed: int = 0
+        self.undecodable: int = 0
         """Counted by the reader, when it opens a chunk."""
         self.shedding: list[Route] = []
         """Routes that dropped something nobody was told of yet."""

@@ -52,9 +52,9 @@ class Held:
     __slots__ = ("count", "frames", "ticket")
 
     def __init__(self, frames: Frames, count: int, ticket: int) -> None:
-        self.frames = frames
-        self.count = count
-        self.ticket = ticket
+        self.frames: Frames = frames
+        self.count: int = count
+        self.ticket: int = ticket
         """0: nobody waits for it."""
 
 
@@ -89,7 +89,7 @@ class Publisher:
         self.events: deque[Any] = deque()
         self.statistics: PublisherStatistics = PublisherStatistics()
         self._limits = limits or Limits()
-        self.audience = Audience(self._limits.topics)
+        self.audience: Audience = Audience(self._limits.topics)
         self.blocked: deque[Held] = deque()
         """Messages that libzmq had no room for, in order."""
         self._incarnation = incarnation
@@ -106,7 +106,7 @@ class Publisher:
         self._beats = 0
         self._beat_at = now + self._heartbeat.interval
         self._retry_at = _NEVER
-        self.ticket = 0
+        self.ticket: int = 0
         """Of the message that was published last, where messages are waited for."""
 
     # -- what the application does --------------------------------------------------------------------------------

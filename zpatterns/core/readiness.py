@@ -25,13 +25,13 @@ class Probe:
 
     def __init__(self) -> None:
         self.nonce: bytes | None = None
-        self.number = 0
+        self.number: int = 0
         """Subscriptions up to this one were sent before the nonce."""
-        self.round = 0
+        self.round: int = 0
         self.heard: set[bytes] = set()
-        self.tries = 0
-        self.interval = FIRST_RETRY
-        self.retry_at = _NEVER
+        self.tries: int = 0
+        self.interval: float = FIRST_RETRY
+        self.retry_at: float = _NEVER
 
 
 class Waiter:
@@ -40,9 +40,9 @@ class Waiter:
     __slots__ = ("application", "heard", "publishers", "round")
 
     def __init__(self, publishers: int, application: Any) -> None:
-        self.publishers = publishers
-        self.application = application
-        self.round = 0
+        self.publishers: int = publishers
+        self.application: Any = application
+        self.round: int = 0
         self.heard: list[tuple[str, ...]] = []
         """When it is satisfied: the incarnations that have answered, in hex, port by port."""
 
@@ -51,7 +51,7 @@ class Readiness:
     """The probes of all ports. ``subscribe(port, topic, yes)`` is how it changes subscriptions."""
 
     def __init__(self, ports: int, nonce: Callable[[], bytes], subscribe: Callable[[int, bytes, bool], None]) -> None:
-        self.probes = [Probe() for _ in range(ports)]
+        self.probes: list[Probe] = [Probe() for _ in range(ports)]
         self.waiters: list[Waiter] = []
         self._nonce = nonce
         self._subscribe = subscribe

@@ -31,13 +31,13 @@ class Subscriber:
     def __init__(self, ports: int, *, nonce: Callable[[], bytes], limits: Limits | None = None) -> None:
         self.outbox: deque[tuple[int, Frames, Any]] = deque()
         self.events: deque[Any] = deque()
-        self.up = [False] * ports
-        self.foreign = [False] * ports
+        self.up: list[bool] = [False] * ports
+        self.foreign: list[bool] = [False] * ports
         """Ports that brought messages which are not ours."""
-        self.plain = False
+        self.plain: bool = False
         """Whether anything but our own topics was ever subscribed to."""
         self.intakes: list[Intake] = []
-        self.readiness = Readiness(ports, nonce, self._subscribe_port)
+        self.readiness: Readiness = Readiness(ports, nonce, self._subscribe_port)
         self._counts = SubscriberStatistics()
         self._limits = limits or Limits()
         self._ports = ports

@@ -16,20 +16,20 @@ class Subscription:
     def __init__(
         self, prefix: bytes, intake: Intake, *, matches: Callable[[bytes], bool] | None = None, application: Any = None
     ) -> None:
-        self.prefix = prefix
+        self.prefix: bytes = prefix
         """What libzmq filters by."""
-        self.matches = matches
+        self.matches: Callable[[bytes], bool] | None = matches
         """Whether a topic with its terminator belongs to it; None: a raw prefix, which takes frames as they are."""
-        self.intake = intake
-        self.application = application
-        self.number = 0
+        self.intake: Intake = intake
+        self.application: Any = application
+        self.number: int = 0
 
 
 class Subscriptions:
     """All of them, in order. ``changed(prefix, yes)`` hears when a prefix is asked for first, and given up last."""
 
     def __init__(self, changed: Callable[[bytes, bool], None]) -> None:
-        self.number = 0
+        self.number: int = 0
         """Of the newest one."""
         self._changed = changed
         self._all: list[Subscription] = []

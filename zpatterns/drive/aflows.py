@@ -53,7 +53,7 @@ class AsyncOutflow:
     """One PUSH on the running loop."""
 
     def __init__(self, batch: int, open_: Callable[[int], Pipe], limits: Limits) -> None:
-        self.machine = Outflow(batch)
+        self.machine: Outflow = Outflow(batch)
         self._pipe = open_(PUSH)
         self.address: str = self._pipe.address
         self._waiting = _Waiting()
@@ -99,7 +99,7 @@ class AsyncInflow:
     """One PULL on the running loop; it stops reading while ``limits.queue`` messages wait to be taken."""
 
     def __init__(self, open_: Callable[[int], Pipe], limits: Limits, *, bare: bool) -> None:
-        self.machine = Inflow(bare=bare)
+        self.machine: Inflow = Inflow(bare=bare)
         self._pipe = open_(PULL)
         self.address: str = self._pipe.address
         self._most = limits.queue

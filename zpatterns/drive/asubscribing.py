@@ -32,7 +32,7 @@ class AsyncSubscriber:
         on_connection: Callable[[int, bool, str], None],
     ) -> None:
         self.machine = machine
-        self.closed = False
+        self.closed: bool = False
         self.failed: bool = False
         self._on_gap = on_gap
         self._on_connection = on_connection

@@ -158,7 +158,7 @@ class Sub:
         )
         self.monitor: Monitor | None = None
         self._binding: Binding | None = None
-        self.address = str(self.endpoint)
+        self.address: str = str(self.endpoint)
         try:
             for prefix in self._prefixes:
                 self.socket.set(zmq.SUBSCRIBE, prefix)

@@ -56,7 +56,7 @@ class Owner:
         self._ident = 0
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
-        self.lock = threading.RLock()
+        self.lock: Any = threading.RLock()
         """Held while the loop's thread touches the machine and its sockets, not while it sleeps: whoever holds it may."""
         self._rests_until = 0.0
         loop.rest = self._rest

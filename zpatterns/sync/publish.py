@@ -13,6 +13,7 @@ from .._shell.pubsub import (
     check_publisher_overflow,
     check_size,
     checked,
+    expecting,
     plain_frames,
     publisher_pump,
 )
@@ -133,7 +134,7 @@ class Publisher:
         Raises RequestTimeout, which says how many there were.
         """
         self._fork.check()
-        expects = topic.expects if isinstance(topic, Topic) else topic.startswith
+        expects = expecting(topic)
         return self._driver.wait(expects, count, timeout)
 
     def close(self) -> None:

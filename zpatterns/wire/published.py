@@ -6,7 +6,7 @@ change from message to message comes first in it, so a reader compares 14 bytes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import Any, TypeAlias
@@ -30,7 +30,7 @@ HEAD: int = 14
 _RECORD = Struct(f">{HEAD}sHQQ")
 RECORD: int = _RECORD.size
 """Bytes before the payload: head, count (2), sequence (8), sent_at (8), big-endian."""
-read = _RECORD.unpack_from
+read: Callable[[Buffer], tuple[bytes, int, int, int]] = _RECORD.unpack_from
 """``(head, count, sequence, sent_at)``; raises struct.error where there are fewer bytes."""
 
 BATCH_COUNT: int = 256
