@@ -218,6 +218,37 @@ def test_typed_greetings() -> None:
         assert len(reader.lines) == 13
 
 
+def test_ventilator_workers_and_sink_with_a_kill_signal() -> None:
+    port = str(random.randrange(20_000, 32_000))
+    with (
+        program("ventilator.py", "sink", port) as sink,
+        program("ventilator.py", "worker", port) as one,
+        program("ventilator.py", "worker", port) as two,
+        program("ventilator.py", "ventilator", port) as ventilator,
+    ):
+        assert ventilator.end() == 0
+        assert ventilator.lines == ["100 jobs are handed out"]
+        assert sink.end() == 0
+        assert sink.lines == [f"100 results, their sum is {sum(n * n for n in range(100))}"]
+        assert one.end() == two.end() == 0
+        done = [int(worker.lines[-1].split()[2]) for worker in (one, two)]
+        assert sum(done) == 100
+
+
+def test_pipeline_whose_worker_is_killed() -> None:
+    endpoint = free_endpoint()
+    with (
+        program("pipeline.py", "worker", endpoint) as victim,
+        program("pipeline.py", "worker", endpoint) as worker,
+        program("pipeline.py", "ventilator", endpoint) as ventilator,
+    ):
+        victim.process.kill()
+        assert ventilator.end() == 0
+        assert ventilator.lines[-1] == "1000 results, the last is 999 * 999 = 998001; 0 dead letters"
+        assert worker.end() == 0
+        assert worker.lines == ["no more work"]
+
+
 # Whole programs -------------------------------------------------------------------------------------------------------
 
 ALONE = {
@@ -267,6 +298,7 @@ ALONE = {
     ],
     "many_threads.py": ["8000 of 8000 answers are right"],
     "many_clients.py": ["50 of 50 clients got their own reply"],
+    "asyncio_pipeline.py": ["page 0", "page 1", "page 2", "job 3: there is no page 3", "page 4", "page 5"],
     "asyncio_hello.py": ["Hello, task 0 ... Hello, task 63: 64 replies, side by side: True", "z e r o"],
 }
 
@@ -287,5 +319,6 @@ def test_every_example_is_run_here_and_is_short() -> None:
     run = {*ALONE, *(name for pair in PAIRS for name in pair[:2]), "typed_hello.py", "start_before_server.py"}
     run |= {"bare_publisher.py", "bare_subscriber.py", "typed_greetings.py"}
     run |= {"plain_peers/raw_pub.py", "plain_peers/raw_sub.py"}
+    run |= {"ventilator.py", "pipeline.py"}
     assert set(files) == run
     assert [name for name, path in files.items() if len(path.read_text().splitlines()) >= 60] == []
