@@ -35,7 +35,9 @@ def worker() -> None:
                 pull.close()  # which ends the loop below
                 return
 
+        control.ready(timeout=30.0)  # or the signal may come before the subscription is there
         threading.Thread(target=listen, daemon=True).start()
+        print("ready", flush=True)
         for job in pull:
             push.send(b"%d" % (int(job) ** 2))
             done += 1

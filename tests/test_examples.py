@@ -224,10 +224,12 @@ def test_ventilator_workers_and_sink_with_a_kill_signal() -> None:
         program("ventilator.py", "sink", port) as sink,
         program("ventilator.py", "worker", port) as one,
         program("ventilator.py", "worker", port) as two,
-        program("ventilator.py", "ventilator", port) as ventilator,
     ):
-        assert ventilator.end() == 0
-        assert ventilator.lines == ["100 jobs are handed out"]
+        one.wait_for("ready")
+        two.wait_for("ready")
+        with program("ventilator.py", "ventilator", port) as ventilator:
+            assert ventilator.end() == 0
+            assert ventilator.lines == ["100 jobs are handed out"]
         assert sink.end() == 0
         assert sink.lines == [f"100 results, their sum is {sum(n * n for n in range(100))}"]
         assert one.end() == two.end() == 0
