@@ -361,6 +361,17 @@ def test_stop_workers(face: Face) -> None:
         until(lambda: worker._shutting is not None and worker._shutting.done())
 
 
+def test_workers_hear_that_they_are_dismissed_by_a_pipeline_that_closes_at_once(face: Face) -> None:
+    pipeline = face.pipeline()
+    doubling(pipeline)
+    workers = [face.worker(pipeline) for _ in range(3)]
+    until(lambda: pipeline.workers == 3)
+    face.on_loop(pipeline.stop_workers)
+    face.close(pipeline)
+    for worker in workers:
+        until(lambda worker=worker: worker._worker.machine.leaving)
+
+
 PROGRAM = """
 import sys
 import zpatterns, zpatterns.asyncio

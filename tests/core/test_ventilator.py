@@ -507,13 +507,19 @@ def test_workers_are_dismissed_until_there_is_work_again() -> None:
     side = Side()
     side.ready(A)
     side.out()
+    assert not side.machine.parting
     side.machine.dismiss()
+    assert side.machine.parting
     [stop] = side.out()
     assert stop.command == j.Stop()
     side.ready(B)
     assert [message.command for message in side.out()] == [j.Stop()]
     side.wake(1.0)
     assert {type(message.command) for message in side.out()} == {j.Stop}
+    side.receive(A, j.LEAVE_HEADER, b"")
+    assert side.machine.parting
+    side.receive(B, j.LEAVE_HEADER, b"")
+    assert not side.machine.parting
     side.put(b"1")
     side.ready(C)
     assert j.Heartbeat(0) in [message.command for message in side.out()]

@@ -348,6 +348,7 @@ class Pipeline:
         if self._ventilator is not None:
             if not self._ventilator.loop.is_closed():
                 check_loop(self._ventilator.loop, "pipeline")
+                await self._ventilator.part()
             self._ventilator.close()
 
     async def __aenter__(self) -> Self:

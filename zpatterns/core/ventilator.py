@@ -107,6 +107,11 @@ class Ventilator:
         for worker in self.workers.values():
             self._say(worker, j.STOP_HEADER)
 
+    @property
+    def parting(self) -> bool:
+        """Whether some worker was dismissed and has not said that it heard of it."""
+        return self.dismissing and not all(worker.leaving for worker in self.workers.values())
+
     def close(self, error: ZPatternsError) -> None:
         """End every task with this."""
         for task in list(self.tasks.values()):

@@ -15,6 +15,7 @@ from ..core.ventilator import Ventilator
 from ..errors import Closed
 from .aio import AsyncLoop
 from .pump import Pump
+from .ventilating import PARTING
 
 log: logging.Logger = logging.getLogger("zpatterns")
 
@@ -82,6 +83,12 @@ class AsyncVentilator:
         """Tell the workers to finish and end."""
         self.machine.dismiss()
         self._loop.touched()
+
+    async def part(self) -> None:
+        """Let workers that were dismissed hear of it before their connection ends."""
+        until = monotonic() + PARTING
+        while not self.closed and self.machine.parting and monotonic() < until:  # noqa: ASYNC110  once, for a moment
+            await asyncio.sleep(0.01)
 
     def close(self) -> None:
         """End every task with Closed, and close the socket. Idempotent."""

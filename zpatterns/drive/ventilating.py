@@ -15,6 +15,9 @@ from .blocking import Loop
 from .owner import Owner
 from .pump import Pump
 
+PARTING = 1.0
+"""Seconds that closing waits, at most, for workers that were dismissed to say that they heard of it."""
+
 
 class Run:
     """The tasks of one ``map`` that have ended, for the thread that iterates it."""
@@ -85,3 +88,8 @@ class BlockingVentilator:
     def _last(self, error: BaseException | None) -> None:
         text = "the pipeline was closed" if error is None else f"the pipeline's loop failed: {error}"
         self.machine.close(Closed(text))
+        if error is None:
+            # A DEALER with IMMEDIATE loses what it has not read when its connection ends: let the dismissed hear of it.
+            loop, until = self._owner.loop, monotonic() + PARTING
+            while self.machine.parting and monotonic() < until:
+                loop.turn(until=until)
