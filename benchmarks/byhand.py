@@ -103,6 +103,24 @@ def call_req_rep(role: Role) -> None:
     one_by_one(role, call)
 
 
+def serve_pair(role: Role) -> None:
+    socket = opened(zmq.Context(), zmq.PAIR)
+    role.serving(address(socket))
+    while True:
+        socket.send(encode(decode(socket.recv())))
+
+
+def call_pair(role: Role) -> None:
+    socket = opened(zmq.Context(), zmq.PAIR, role.endpoint)
+
+    def call() -> Order:
+        socket.send(encode(ORDER))
+        return decode(socket.recv())
+
+    assert call() == ORDER
+    one_by_one(role, call)
+
+
 def serve_window(role: Role) -> None:
     """Known numbers of frames: the fastest way through pyzmq."""
     socket = opened(zmq.Context(), zmq.ROUTER)

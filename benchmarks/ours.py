@@ -115,3 +115,24 @@ def call_array(role: Role) -> None:
     with z.RequestClient(role.endpoint) as client:
         assert np.array_equal(client.request(ECHO_ARRAY, array), array)
         one_by_one(role, lambda: client.request(ECHO_ARRAY, array))
+
+
+# Pair -----------------------------------------------------------------------------------------------------------------
+
+
+def serve_pair(role: Role) -> None:
+    with z.Pair.bind(ANYWHERE, Order) as pair:
+        role.serving(pair.endpoint)
+        for order in pair:
+            pair.send(order)
+
+
+def call_pair(role: Role) -> None:
+    with z.Pair.connect(role.endpoint, Order) as pair:
+
+        def call() -> Order:
+            pair.send(ORDER)
+            return pair.receive()
+
+        assert call() == ORDER
+        one_by_one(role, call)

@@ -72,6 +72,8 @@ ARRAY_1 = _run("zpatterns blocking, ndarray", "ours.array", pinned=False, size=2
 ARRAY_1_RAW = _run("pyzmq REQ/REP, copy=False", "byhand.array", pinned=False, size=2**20)
 ARRAY_16 = replace(ARRAY_1, size=2**24)
 ARRAY_16_RAW = replace(ARRAY_1_RAW, size=2**24)
+PAIR = _run("zpatterns Pair blocking, pydantic", "ours.pair")
+PAIR_HAND = _run("pyzmq PAIR by hand, pydantic", "byhand.pair")
 PUBSUB = _run("zpatterns pub/sub asyncio, pydantic", "fan.asyncio", in_flight=0, pinned=False)
 PUBSUB_BLOCKING = _run("zpatterns pub/sub blocking, pydantic", "fan.blocking", in_flight=0, pinned=False)
 PUBSUB_STRUCTS = _run("zpatterns pub/sub asyncio, msgspec", "fan.asyncio", in_flight=0, pinned=False)
@@ -128,6 +130,15 @@ SCENARIOS = [
     ),
     Scenario("threads1", "blocking, 1 in flight, handler threads, one core", "the same", THREADED, REQ_REP, 0.4, 0.6),
     Scenario("threads64", "64 threads, one blocking client", "64 threads, a REQ each, typed", MANY, MANY_HAND, 1, 1.3),
+    Scenario(
+        "pair1",
+        "a pair, one message there and one back, blocking, one core",
+        "pyzmq by hand",
+        PAIR,
+        PAIR_HAND,
+        0.2,
+        0.4,
+    ),
     Scenario("array1", "1 MiB numpy echo", "pyzmq REQ/REP, copy=False", ARRAY_1, ARRAY_1_RAW, 0.8, 1),
     Scenario("pubsub1", "pub/sub 1 to 1, pydantic, asyncio", "pyzmq by hand, blocking", PUBSUB, PUBSUB_HAND, 1.8, 3),
     Scenario("pubsubnats", "the same", "nats-py and nats-server", PUBSUB, PUBSUB_NATS, 2.5, 6),

@@ -177,11 +177,23 @@ def test_a_bound_end_that_nobody_greets() -> None:
     end = End(accepts=True)
     end.link(Link.UP)
     end.pass_time(6.0)
-    [event] = end.events()
+    [event, fresh] = end.events()
     assert isinstance(event, Refused)
     assert "plain=True" in event.reason
+    assert fresh == Reopen(0)  # it must not hold the place
     assert end.statistics.refused == 0
     assert end.machine.wakes_at is None
+
+
+def test_others_do_not_prolong_the_time_of_one_that_is_mute() -> None:
+    end = End(accepts=True)
+    end.link(Link.UP)
+    for _ in range(4):
+        end.pass_time(1.2)
+        assert end.events() == []
+        end.link(Link.SECOND)
+    end.pass_time(0.2)
+    assert end.events()[-1] == Reopen(0)
 
 
 # -- items -------------------------------------------------------------------------------------------------------------

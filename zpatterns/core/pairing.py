@@ -263,7 +263,10 @@ class Pairing:
         if self._plain:
             self._pair()
             return
-        self._greet_at = now + (self._patience if self._accepts else self._pause)
+        if not self._accepts:
+            self._greet_at = now + self._pause
+        elif self._greet_at is None:  # else one that came before does not greet, and others must not prolong its time
+            self._greet_at = now + self._patience
         if self._refused_at is None:
             self._refused_at = now + self._patience
         self._hello(_HELLO)
@@ -301,7 +304,10 @@ class Pairing:
                 self.events.append(
                     Refused("the peer does not greet: it is no Pair, or plain=True at one end, or stuck")
                 )
-                self._part("it does not answer", closed=False)
+                if self.paired:
+                    self._part("it does not answer", closed=False)
+                else:
+                    self._reopen()  # or it would hold the place for ever
             elif self._linked:
                 self._refused(now)
             else:  # nobody may be bound there yet: that too is a pipe

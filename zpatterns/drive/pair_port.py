@@ -7,7 +7,7 @@ from collections.abc import Callable
 import zmq
 
 from ..core.machine import Frames, Link, Sent
-from ..endpoint import Endpoint
+from ..endpoint import Endpoint, parse
 from ..policy import Limits, SocketOptions
 from . import sockets
 from .binding import Binding
@@ -94,10 +94,11 @@ class PairPort:
         return pending + self._monitor.read() if self._monitor is not None else pending
 
     def reopen(self) -> None:
-        """A fresh socket, to try again; a bound one stays."""
-        if not self._bind:
-            self.close(0)
-            self._open()
+        """A fresh socket, to try again; or, bound to the same address, without the connection that held the place."""
+        self.close(0)
+        if self._bind:
+            self._endpoint = parse(self.address, bind=True)
+        self._open()
 
     def close(self, linger: float | None = None) -> None:
         """Unsent messages get ``linger`` seconds more, in the background."""

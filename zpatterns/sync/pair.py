@@ -261,6 +261,7 @@ class Pair(Generic[S, R]):
         self._fork = ForkGuard("Pair")
         self._pairing = BlockingPairing(machine, pump, outlook, end.options.linger)
         self._finalizer = weakref.finalize(self, _abandoned, self._pairing, self._fork)
+        self._finalizer.atexit = False  # the owner of its loop has an exit of its own, which sends what is unsent
 
     # -- messages -------------------------------------------------------------------------------------------------------
 
