@@ -16,8 +16,8 @@ class Latencies:
     __slots__ = ("_counts", "count")
 
     def __init__(self) -> None:
-        self._counts = [0] * _BUCKETS
-        self.count = 0
+        self._counts: list[int] = [0] * _BUCKETS
+        self.count: int = 0
 
     def add(self, seconds: float) -> None:
         """One more request."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core.calls import Reopen
@@ -17,6 +17,8 @@ from .virtual_world import World
 
 class WatchedVirtualRouter(VirtualRouter):
     """A ROUTER that says DOWN when some connection has ended, as `WatchedRouter` does."""
+
+    reports: Sequence[Link] = ()
 
     def lost(self, wire: Wire) -> None:
         """This end has noticed."""
