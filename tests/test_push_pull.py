@@ -178,6 +178,9 @@ def test_messages_of_another_kind_are_errors_in_their_place(face: Face) -> None:
         push.send_multipart([b"\xc1zp\x01\x92\x29\x01", b"\xc1"])
         with pytest.raises(DecodeError):
             typed.receive(timeout=LIMIT)
+        push.send_multipart([b"\xc1zp\x01\x93\x2a\x01\x02", b"\x91\x81\xa6number\x01"])
+        with pytest.raises(DecodeError, match="fewer or more"):
+            typed.receive(timeout=LIMIT)
         other.send_multipart([b"a", b"b"])
         with pytest.raises(DecodeError, match="one frame, not 2"):
             bare.receive(timeout=LIMIT)

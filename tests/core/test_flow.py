@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zpatterns.core.flow import Inflow, Outflow, sizes
+from zpatterns.core.flow import BARE, LISTED, Inflow, Outflow, sizes
 from zpatterns.core.machine import Frames, Link, Sent
 from zpatterns.errors import DecodeError
 from zpatterns.wire import jobs as j
@@ -24,7 +24,7 @@ def test_items_of_a_turn_share_a_message() -> None:
     for payload in (b"a", b"b", b"c"):
         flow.put(1, payload)
     assert flow.waiting == 3
-    assert out(flow) == [(j.items(1, 3), j.encode_array([b"a", b"b", b"c"]))]
+    assert out(flow) == [(j.items(1, 3), b"\x93abc")]
     assert (flow.waiting, flow.statistics.items, flow.statistics.messages) == (0, 4, 2)
     assert out(flow) == []
 
@@ -56,7 +56,7 @@ def test_many_small_items() -> None:
     assert flow.waiting == 4
     assert out(flow) == [
         (j.item(2), b"before"),
-        (j.items(1, 2), j.encode_array([b"a", b"b"])),
+        (j.items(1, 2), b"\x92ab"),
         (j.item(1), b"c"),
     ]
 
@@ -85,8 +85,9 @@ def test_typed_items_come_in() -> None:
     flow = Inflow(bare=False)
     flow.receive(0, (j.item(1), b"a", b"buffer"), 0.0)
     flow.receive(0, (j.items(2, 2), j.encode_array([b"b", b"c"])), 0.0)
-    assert list(flow.chunks) == [(1, [b"a"], (b"buffer",)), (2, [b"c", b"b"], ())]
-    assert (flow.waiting, flow.statistics.items, flow.statistics.messages) == (2, 3, 2)
+    flow.receive(0, (j.items(1, 2), b"\x92ab"), 0.0)
+    assert list(flow.chunks) == [(1, [b"a"], (b"buffer",)), (2, [b"c", b"b"], ()), (LISTED, [b"\x92ab"], [b"\0\2"])]
+    assert (flow.waiting, flow.statistics.items, flow.statistics.messages) == (3, 5, 3)
     flow.flush(0.0)
     flow.sent(None, Sent.FULL, 0.0)
     flow.link(0, Link.UP, 0.0)
@@ -101,7 +102,7 @@ def test_typed_items_come_in() -> None:
         (b"bare",),
         (b"two", b"frames"),
         (j.WHO_HEADER, b""),
-        (j.items(1, 2), j.encode_array([b"b"])),
+        (j.items(2, 2), j.encode_array([b"b"])),
         (j.items(1, 1), j.encode_array([b"b"]), b"more"),
         (b"\xc1zp\x01", b""),
     ],
@@ -119,7 +120,7 @@ def test_bare_messages() -> None:
     flow.receive(0, (b"a",), 0.0)
     flow.receive(0, (b"a", b"b"), 0.0)
     chunk, error = flow.chunks
-    assert chunk == (-1, [b"a"], ())
+    assert chunk == (BARE, [b"a"], ())
     assert isinstance(error, DecodeError)
     assert error.frames == [b"a", b"b"]
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
 from zpatterns.errors import DecodeError
@@ -62,9 +63,12 @@ def test_a_message_both_ways(vector: dict[str, Any]) -> None:
         assert j.decode_ids(command.count, frames[1]) == content
         assert j.returned(command.started, content) == tuple(frames)
     elif kind is j.Items:
-        payloads = j.decode_array(command.count, frames[1], each=1)
-        assert [payload.hex() for payload in payloads] == content
-        assert j.encode_array(payloads) == frames[1]
+        payloads = [bytes.fromhex(payload) for payload in content]
+        assert j.encode_items(command.codec, payloads) == frames[1]
+        if command.codec == 1:
+            assert msgpack.unpackb(frames[1]) == [msgpack.unpackb(payload) for payload in payloads]
+        else:
+            assert j.decode_array(command.count, frames[1], each=1) == payloads
     elif kind is j.Failed:
         assert list(w.decode_error(frames[1])) == content
     elif kind is not j.Item:

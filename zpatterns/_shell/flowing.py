@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..codec import Codec, codec_for
-from ..core.flow import sizes
-from ..core.machine import Frame
+from ..codec import MSGPACK, Codec, codec_for
+from ..core.flow import LISTED, sizes
+from ..core.machine import Frame, Frames
 from ..drive import sockets
 from ..drive.flows import Pipe
 from ..drive.sockets import Context
 from ..endpoint import Endpoint, Insecure
-from ..errors import ConfigurationError, MessageTooLarge
+from ..errors import ConfigurationError, DecodeError, MessageTooLarge
 from ..policy import DEFAULT_TIMEOUT, Limits, SocketOptions
 from .guards import checked_endpoint
 
@@ -52,11 +52,26 @@ class Settings:
         if high_water_mark is not None:
             self.options = replace(options, high_water_mark=high_water_mark)
         self._context = context
+        self._form = form
+        self._listed: Codec[Any] | None = None
 
     def open(self, kind: int) -> Pipe:
         """The socket."""
         context = self._context or sockets.default_context()
         return Pipe(context, kind, self.endpoint, self.options, self.limits, bind=self.bind)
+
+    def unpacked(self, chunk: tuple[int, list[Frame], Frames]) -> tuple[int, list[Any], Frames]:
+        """What came in as a list is decoded as one, several times faster than item by item. Raises DecodeError."""
+        codec, payloads, buffers = chunk
+        if codec != LISTED:
+            return chunk
+        if self._listed is None:
+            self._listed = codec_for(list[self._form], limits=self.limits)  # type: ignore[name-defined]
+        values: list[Any] = self._listed.decode(MSGPACK, payloads[0])
+        if len(values) != int.from_bytes(buffers[0], "big"):
+            raise DecodeError("fewer or more items than the header says", frames=payloads)
+        values.reverse()
+        return LISTED, values, ()
 
     def check_size(self, payload: Frame, buffers: Sequence[Frame]) -> None:
         """Raises MessageTooLarge."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from .._shell.flowing import Settings
 from .._shell.guards import ForkGuard, check_loop
-from ..core.flow import FlowStatistics
-from ..core.machine import Frame, Frames
+from ..core.flow import LISTED, FlowStatistics
+from ..core.machine import Frames
 from ..drive.aflows import AsyncInflow, AsyncOutflow
 from ..drive.sockets import Context
 from ..endpoint import Insecure
@@ -208,7 +208,7 @@ class Pull(Generic[T]):
         self._decode = settings.codec.decode
         self._bare: Any = bytes
         self._codec = 0
-        self._payloads: list[Frame] = []
+        self._payloads: list[Any] = []
         self._buffers: Frames = ()
 
     @classmethod
@@ -271,7 +271,7 @@ class Pull(Generic[T]):
             await self._fill(timeout)
         payload = self._payloads.pop()
         if self._codec < 0:
-            bare: T = self._bare(payload)
+            bare: T = payload if self._codec == LISTED else self._bare(payload)
             return bare
         item: T = self._decode(self._codec, payload, self._buffers)
         return item
@@ -291,7 +291,7 @@ class Pull(Generic[T]):
             elif isinstance(chunk, DecodeError):
                 raise chunk
             else:
-                self._codec, self._payloads, self._buffers = chunk
+                self._codec, self._payloads, self._buffers = self._settings.unpacked(chunk)
 
     async def __aiter__(self) -> AsyncIterator[T]:
         decode = self._decode
@@ -301,7 +301,7 @@ class Pull(Generic[T]):
                     await self._fill(None)
                 payload = self._payloads.pop()
                 if self._codec < 0:
-                    yield self._bare(payload)
+                    yield payload if self._codec == LISTED else self._bare(payload)
                 else:
                     yield decode(self._codec, payload, self._buffers)
         except Closed:

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..codec import MSGPACK
 from ..errors import DecodeError
 from ..wire import jobs as j
 from ..wire.message import is_typed
 from .machine import Frame, Frames, Link, Sent
+
+BARE, LISTED = -1, -2
 
 
 @dataclass(slots=True)
@@ -89,7 +92,7 @@ class Outflow:
                 self._messages.append((1, (j.item(self._codec), items[0])))
             else:
                 header = j.items(self._codec, len(items))
-                self._messages.append((len(items), (header, j.encode_array(items))))
+                self._messages.append((len(items), (header, j.encode_items(self._codec, items))))
             self._items, self._bytes = [], 0
 
     def flush(self, now: float) -> None:
@@ -128,7 +131,9 @@ class Outflow:
 
 
 class Inflow:
-    """Messages become items, in ``chunks`` of ``(codec, payloads in reverse, buffers)``; codec -1 is a bare message."""
+    """Messages become items, in ``chunks`` of ``(codec, payloads in reverse, buffers)``. The codec BARE is a bare message;
+    LISTED is one payload that is a list of items, whose number is in ``buffers``.
+    """
 
     expects: bool = True
 
@@ -156,7 +161,7 @@ class Inflow:
             if len(frames) != 1:
                 raise DecodeError(f"a bare item is one frame, not {len(frames)}", frames=frames)
             self.statistics.items += 1
-            return -1, [frames[0]], ()
+            return BARE, [frames[0]], ()
         if len(frames) < 2 or not is_typed(frames[0]):
             raise DecodeError("not a typed item; to read bare messages, make it a Pull of bytes", frames=frames)
         command = j.parse(frames[0])
@@ -164,6 +169,9 @@ class Inflow:
             self.statistics.items += 1
             return command.codec, [frames[1]], frames[2:]
         if type(command) is j.Items and len(frames) == 2:
+            if command.codec == MSGPACK:
+                self.statistics.items += command.count
+                return LISTED, [frames[1]], [command.count.to_bytes(2, "big")]
             payloads: list[Frame] = j.decode_array(command.count, frames[1], each=1)
             payloads.reverse()
             self.statistics.items += command.count

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from .._shell.flowing import Settings
 from .._shell.guards import ForkGuard
-from ..core.flow import FlowStatistics, Inflow, Outflow
-from ..core.machine import Frame, Frames
+from ..core.flow import LISTED, FlowStatistics, Inflow, Outflow
+from ..core.machine import Frames
 from ..drive.flows import PULL, PUSH
 from ..drive.sockets import Context
 from ..endpoint import Insecure
@@ -216,7 +216,7 @@ class Pull(Generic[T]):
         self._decode = settings.codec.decode
         self._bare: Any = bytes
         self._codec = 0
-        self._payloads: list[Frame] = []
+        self._payloads: list[Any] = []
         self._buffers: Frames = ()
 
     @classmethod
@@ -285,7 +285,7 @@ class Pull(Generic[T]):
                 if self._payloads or self._fill():
                     payload = self._payloads.pop()
                     if self._codec < 0:
-                        bare: T = self._bare(payload)
+                        bare: T = payload if self._codec == LISTED else self._bare(payload)
                         return bare
                     item: T = self._decode(self._codec, payload, self._buffers)
                     return item
@@ -306,7 +306,7 @@ class Pull(Generic[T]):
         chunk = self._machine.chunks.popleft()
         if isinstance(chunk, DecodeError):
             raise chunk
-        self._codec, self._payloads, self._buffers = chunk
+        self._codec, self._payloads, self._buffers = self._settings.unpacked(chunk)
         return True
 
     def __iter__(self) -> Iterator[T]:

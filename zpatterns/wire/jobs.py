@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import msgpack
 
+from ..codec import MSGPACK
 from ..codec.bounds import refuse_ext
 from ..errors import DecodeError
 from . import message as w
@@ -191,6 +192,15 @@ def items(codec: int, count: int) -> bytes:
 
 encode_array: Callable[[Sequence[int | bytes]], bytes] = msgpack.packb
 """The payload of jobs and results, ``[id, payload, id, payload, ...]``, or of items, ``[payload, payload, ...]``."""
+
+
+def encode_items(codec: int, payloads: Sequence[bytes]) -> bytes:
+    """The payload of ITEMS: msgpack values follow each other in an array of theirs, what else there is goes as bins."""
+    if codec != MSGPACK:
+        return encode_array(payloads)
+    count = len(payloads)
+    head = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+    return head + b"".join(payloads)
 
 
 def encode_id(job_id: int) -> bytes:
