@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from zpatterns.contract import LONGEST_NAME, Method, StreamMethod, check_name
+from zpatterns.contract import LONGEST_NAME, Method, StreamMethod, Topic, check_name
 from zpatterns.errors import ConfigurationError
 
 
@@ -133,3 +133,78 @@ def test_a_codec_of_no_such_name() -> None:
     for make in (Method, StreamMethod):
         with pytest.raises(ConfigurationError, match="must be 'msgpack' or 'json'"):
             make("a", Add, Sum, codec=wrong)
+
+
+# Topics ---------------------------------------------------------------------------------------------------------------
+
+
+TEMP = Topic("lab.{room}.temp", int)
+
+
+def test_a_topic_on_the_wire_ends_where_it_ends():
+    topic = Topic("lab.a1", int)
+    assert topic.frame == topic.prefix == b"lab.a1\0"
+    assert topic.matches(b"lab.a1\0") and not topic.matches(b"lab.a11\0")
+    assert topic.fields == ()
+    assert topic.match("lab.a1") == {} and topic.match("lab.a2") is None
+
+
+def test_placeholders_stand_for_one_part():
+    assert (TEMP.prefix, TEMP.fields) == (b"lab.", ("room",))
+    assert TEMP.match("lab.a1.temp") == {"room": "a1"}
+    assert TEMP.matches(b"lab.a1.temp\0")
+    for frame in (b"lab.a1.temp", b"lab.a1.b.temp\0", b"else\0", b"lab..temp\0", b"lab.\xff\0"):
+        assert not TEMP.matches(frame)
+    with pytest.raises(ConfigurationError, match="open placeholders"):
+        TEMP.frame
+
+
+def test_placeholders_are_filled_in():
+    two = Topic("{site}.lab-{room}", int)
+    assert two.at(site="x", room="1").name == "x.lab-1"
+    assert two.at(site="x").fields == ("room",)
+    assert two.at(site="x").at(room="1") == two.at(room="1", site="x")
+    assert TEMP.at(room="a1") is TEMP.at(room="a1")
+    for number in range(5000):
+        TEMP.at(room=str(number))
+    assert len(TEMP.__dict__["_bound"]) <= 4096
+
+
+@pytest.mark.parametrize(
+    "values", [{"rum": "a"}, {"room": "a.b"}, {"room": ""}, {"room": "{x}"}, {"room": 1}, {"room": "a b"}]
+)
+def test_what_a_placeholder_does_not_take(values):
+    with pytest.raises(ConfigurationError):
+        TEMP.at(**values)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "zp.x", "x" * 255, "a.{b", "a.b}", "{a}.{a}", "{1}", "a\0b"])
+def test_names_that_are_no_topics(name):
+    with pytest.raises(ConfigurationError):
+        Topic(name, int)
+
+
+def test_which_subscriptions_are_to_a_topic():
+    a1 = TEMP.at(room="a1")
+    for prefix in (b"", b"lab.", b"lab.a1.temp\0"):
+        assert a1.expects(prefix)
+    assert not a1.expects(b"lab.b")
+    for prefix in (b"", b"la", b"lab.", b"lab.a1.temp\0", b"lab.a1"):
+        assert TEMP.expects(prefix)
+    for prefix in (b"lab.a1.else\0", b"x"):
+        assert not TEMP.expects(prefix)
+
+
+def test_a_topic_is_a_value():
+    assert Topic("lab.{room}.temp", int) == TEMP and Topic("lab.{room}.temp", str) != TEMP
+    assert TEMP.at(room="a1") != TEMP and len({TEMP, Topic("lab.{room}.temp", int)}) == 1
+    assert repr(TEMP) == "Topic('lab.{room}.temp', int)"
+    assert repr(Topic("a", int, codec="json")) == "Topic('a', int, codec='json')"
+    with pytest.raises(AttributeError):
+        TEMP.name = "other"
+
+
+def test_codecs_of_a_topic():
+    assert TEMP.encode(5) == (b"\x05", ())
+    assert TEMP.wire_id == 1
+    assert TEMP.many_codec.decode(1, b"\x92\x05\x06") == [5, 6]

@@ -298,9 +298,8 @@ class Subscriber:
             peer.covers = max(peer.covers, covers)
 
     def _lose(self, line: Line, lost: int) -> None:
-        if line.routes:
-            self._counts.lost += lost
-            self._gaps[line] = self._gaps.get(line, 0) + lost
+        self._counts.lost += lost
+        self._gaps[line] = self._gaps.get(line, 0) + lost
 
     def link(self, port: int, state: Link, now: float) -> None:
         """A new connection has all subscriptions again, by libzmq; who is at its other end is not known."""
