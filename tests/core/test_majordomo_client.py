@@ -187,10 +187,21 @@ def test_the_broker_that_does_not_answer_is_another() -> None:
     front = Front(ours=None)
     call = front.start()
     front.wake(1.0)
-    [request] = front.sent(1.0)
+    assert not front.sent(1.0)
+    front.wake(1.05)
+    [request] = front.sent(1.05)
     assert request[:3] == (b"", C01, b"calc")  # and it need not be asked for names
-    front.answer(FINAL, b"r", now=1.0)
+    front.answer(FINAL, b"r", now=1.05)
     assert call.done
+
+
+def test_an_answer_that_lay_unread_while_nobody_drove_the_client_counts() -> None:
+    front = Front(ours=None)
+    call = front.start(now=60.0)
+    front.wake(60.0)  # before what has come is read
+    front.receive(b"", C01, b"mmi.zpatterns", b"200", now=60.0)
+    assert front.machine.lanes[0].stand is Stand.OURS
+    assert front.sent(60.0)[0][0] == call.id
 
 
 def test_a_name_is_asked_for_before_and_once_in_a_while() -> None:

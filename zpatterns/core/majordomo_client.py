@@ -20,6 +20,8 @@ from .machine import Frames, Link, Sent
 from .requester import Requester
 
 _TEXT = 2048
+_LOOK = 0.05
+"""Seconds a broker has from when its time is over: its answer may lie here, unread while nobody drove this client."""
 _ANONYMOUS = b"\0"
 """Stands for the id of a plain call that has none."""
 _NOBODY = b"\0"
@@ -38,12 +40,14 @@ class Stand(Enum):
 class Lane:
     """The broker at one port."""
 
-    __slots__ = ("ask_until", "checked_at", "current", "deaf", "held", "over_at", "port", "stand", "until")
+    __slots__ = ("ask_until", "checked_at", "current", "deaf", "held", "late", "over_at", "port", "stand", "until")
 
     def __init__(self, port: int) -> None:
         self.port: int = port
         self.stand: Stand = Stand.DOWN
         self.ask_until: float = 0.0
+        self.late: bool = False
+        """Its time was over once; this is the last look."""
         self.deaf: bool = False
         """It knows nothing of 8/MMI: there is no use in asking."""
         self.checked_at: float | None = None
@@ -85,7 +89,7 @@ class MajordomoClient:
         if state is Link.UP:
             self._forget(lane)
             lane.stand = Stand.ASKING
-            lane.ask_until = now + self._patience
+            lane.ask_until, lane.late = now + self._patience, False
             self._ask(lane, mdp.MMI_ZPATTERNS, b"")
         elif state is Link.WRITABLE:
             if lane.stand in (Stand.OURS, Stand.FOREIGN) and not lane.current:
@@ -249,6 +253,9 @@ class MajordomoClient:
         self.requester.wake(now)
         for lane in self.lanes:
             if lane.stand is Stand.ASKING and now >= lane.ask_until:
+                if not lane.late:
+                    lane.ask_until, lane.late = now + _LOOK, True
+                    continue
                 lane.deaf = True
                 self._learned(lane, now, ours=False)
             elif lane.until is not None and now >= lane.until:
