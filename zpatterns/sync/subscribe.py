@@ -308,17 +308,17 @@ class Messages(Generic[T_co]):
             except IndexError:  # another thread was quicker
                 continue
             taken = self._driver.take(self._intake, timeout)
-            if taken is None:
+            if not taken:
                 break
-            opened_.extend(opened(*taken))
+            for each in taken:
+                opened_.extend(opened(*each))
         return None
 
     def _some(self, enough: Callable[[], bool]) -> Iterator[Message[T_co]]:
         """What is there, once there is something, until it is enough; nothing when the wait was interrupted."""
         if not self._opened:
-            taken = self._driver.take_once(self._intake)
-            if taken is not None:
-                self._opened.extend(opened(*taken))
+            for each in self._driver.take_once(self._intake):
+                self._opened.extend(opened(*each))
         while self._opened and not enough():
             yield self._opened.popleft()
 
