@@ -41,7 +41,7 @@ for number in range(10_000):
 """,
     "asyncio, nothing closed": """
 async def main():
-    publisher = aio.Publisher("tcp://127.0.0.1:*")
+    publisher = await aio.Publisher("tcp://127.0.0.1:*").__aenter__()
     subscriber = aio.Subscriber(publisher.endpoint, T)
     await subscriber.ready(10.0)
     publisher.publish(T, 1)
