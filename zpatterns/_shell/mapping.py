@@ -23,7 +23,7 @@ class Ended(Protocol):
     ended: deque[Task]
 
 
-class Mapping:
+class Course:
     """At most ``window`` jobs are taken and not yet given back as results."""
 
     def __init__(

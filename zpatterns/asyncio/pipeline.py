@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from operator import length_hint
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
 from .._shell.awork import AsyncHandlerWork
 from .._shell.guards import ForkGuard, check_loop, checked_endpoint
-from .._shell.mapping import NOTHING, Mapping, check_map
+from .._shell.mapping import NOTHING, Course, check_map
 from .._shell.pipelines import open_ventilator, open_worker
 from .._shell.progress import Progress
 from .._shell.stages import AsyncStage, DefStage, Stage, Stages
@@ -61,7 +61,7 @@ class Pipeline:
         /,
         *,
         timeout: float = DEFAULT_WORKER_TIMEOUT,
-        exceptions: dict[type[Exception], Status] | None = None,
+        exceptions: Mapping[type[Exception], Status] | None = None,
         limits: Limits | None = None,
         heartbeat: Heartbeat | None = None,
         options: SocketOptions | None = None,
@@ -208,7 +208,7 @@ class Pipeline:
         ventilator = self._open()
         run = AsyncRun()
         shown = Progress(" > ".join(stage.name for stage in mine), length_hint(jobs, 0)) if progress else None
-        mapping = Mapping(
+        course = Course(
             mine,
             ventilator.lines([(stage.name, stage.timeout) for stage in mine]),
             run,
@@ -220,47 +220,47 @@ class Pipeline:
             progress=shown,
         )
         if isinstance(jobs, AsyncIterable):
-            return self._fed(ventilator, mapping, run, jobs)
-        return self._results(ventilator, mapping, run, iter(jobs))
+            return self._fed(ventilator, course, run, jobs)
+        return self._results(ventilator, course, run, iter(jobs))
 
     async def _results(
-        self, ventilator: AsyncVentilator, mapping: Mapping, run: AsyncRun, jobs: Iterator[Any]
+        self, ventilator: AsyncVentilator, course: Course, run: AsyncRun, jobs: Iterator[Any]
     ) -> AsyncIterator[Any]:
         more = True
         workers = ventilator.machine.workers
         try:
             while True:
-                if more and mapping.hungry:
+                if more and course.hungry:
                     tasks: list[Task] = []
-                    while mapping.room:
+                    while course.room:
                         job = next(jobs, NOTHING)
                         if job is NOTHING:
                             more = False
                             break
-                        tasks.append(mapping.task(job))
+                        tasks.append(course.task(job))
                     ventilator.put(tasks)
-                result = mapping.result()
+                result = course.result()
                 if result is not NOTHING:
-                    mapping.look(len(workers))
+                    course.look(len(workers))
                     yield result
-                elif not more and not mapping.open:
+                elif not more and not course.open:
                     return
                 else:
-                    await self._wait(ventilator, mapping, run)
+                    await self._wait(ventilator, course, run)
         finally:
-            ventilator.cancel(list(mapping.open))
-            mapping.end(len(workers))
+            ventilator.cancel(list(course.open))
+            course.end(len(workers))
 
     async def _fed(
-        self, ventilator: AsyncVentilator, mapping: Mapping, run: AsyncRun, jobs: AsyncIterable[Any]
+        self, ventilator: AsyncVentilator, course: Course, run: AsyncRun, jobs: AsyncIterable[Any]
     ) -> AsyncIterator[Any]:
         """A task reads the jobs, so that results are given while it waits for the next."""
         room = asyncio.Event()
 
         async def feed() -> None:
             async for job in jobs:
-                ventilator.put((mapping.task(job),))
-                while not mapping.room:
+                ventilator.put((course.task(job),))
+                while not course.room:
                     room.clear()
                     await room.wait()
 
@@ -269,27 +269,27 @@ class Pipeline:
         workers = ventilator.machine.workers
         try:
             while True:
-                result = mapping.result()
+                result = course.result()
                 if result is not NOTHING:
                     room.set()
-                    mapping.look(len(workers))
+                    course.look(len(workers))
                     yield result
                 elif feeder.done():
                     feeder.result()  # what the producer raised, is raised here
-                    if not mapping.open:
+                    if not course.open:
                         return
-                    await self._wait(ventilator, mapping, run)
+                    await self._wait(ventilator, course, run)
                 else:
-                    await self._wait(ventilator, mapping, run)
+                    await self._wait(ventilator, course, run)
         finally:
             feeder.cancel()
             await asyncio.gather(feeder, return_exceptions=True)
-            ventilator.cancel(list(mapping.open))
-            mapping.end(len(workers))
+            ventilator.cancel(list(course.open))
+            course.end(len(workers))
 
-    async def _wait(self, ventilator: AsyncVentilator, mapping: Mapping, run: AsyncRun) -> None:
+    async def _wait(self, ventilator: AsyncVentilator, course: Course, run: AsyncRun) -> None:
         await run.wait(_SLICE)
-        mapping.look(len(ventilator.machine.workers))
+        course.look(len(ventilator.machine.workers))
         if ventilator.ended and not run.ended:
             raise Closed("the pipeline was closed")
 

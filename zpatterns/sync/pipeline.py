@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import length_hint
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 from weakref import finalize
 
 from .._shell.guards import ForkGuard, checked_endpoint
-from .._shell.mapping import NOTHING, Mapping, check_map
+from .._shell.mapping import NOTHING, Course, check_map
 from .._shell.pipelines import open_ventilator, open_worker
 from .._shell.progress import Progress
 from .._shell.stages import DefStage, Stage, Stages
@@ -65,7 +65,7 @@ class Pipeline:
         /,
         *,
         timeout: float = DEFAULT_WORKER_TIMEOUT,
-        exceptions: dict[type[Exception], Status] | None = None,
+        exceptions: Mapping[type[Exception], Status] | None = None,
         limits: Limits | None = None,
         heartbeat: Heartbeat | None = None,
         options: SocketOptions | None = None,
@@ -183,7 +183,7 @@ class Pipeline:
         ventilator = self._open()
         run = Run()
         shown = Progress(" > ".join(stage.name for stage in mine), length_hint(jobs)) if progress else None
-        mapping = Mapping(
+        course = Course(
             mine,
             ventilator.lines([(stage.name, stage.timeout) for stage in mine]),
             run,
@@ -194,37 +194,35 @@ class Pipeline:
             errors=errors,
             progress=shown,
         )
-        return self._results(ventilator, mapping, run, iter(jobs))
+        return self._results(ventilator, course, run, iter(jobs))
 
-    def _results(
-        self, ventilator: BlockingVentilator, mapping: Mapping, run: Run, jobs: Iterator[Any]
-    ) -> Iterator[Any]:
+    def _results(self, ventilator: BlockingVentilator, course: Course, run: Run, jobs: Iterator[Any]) -> Iterator[Any]:
         more = True
         workers = ventilator.machine.workers
         try:
             while True:
-                if more and mapping.hungry:
-                    while mapping.room:
+                if more and course.hungry:
+                    while course.room:
                         job = next(jobs, NOTHING)
                         if job is NOTHING:
                             more = False
                             break
-                        ventilator.put((mapping.task(job),))  # one by one: the next may be long in coming
-                result = mapping.result()
+                        ventilator.put((course.task(job),))  # one by one: the next may be long in coming
+                result = course.result()
                 if result is not NOTHING:
-                    mapping.look(len(workers))
+                    course.look(len(workers))
                     yield result
-                elif not more and not mapping.open:
+                elif not more and not course.open:
                     return
                 else:
                     run.wait(_SLICE)
-                    mapping.look(len(workers))
+                    course.look(len(workers))
                     if ventilator.ended and not run.ended:
                         raise Closed("the pipeline was closed")
         finally:
-            if mapping.open:
-                ventilator.cancel(list(mapping.open))
-            mapping.end(len(workers))
+            if course.open:
+                ventilator.cancel(list(course.open))
+            course.end(len(workers))
 
     @property
     def dead_letters(self) -> list[DeadLetter]:
