@@ -44,6 +44,12 @@ format: .venv/.dev ## put the code in shape
 simulate: .venv/.dev ## whole systems under seeded faults (SEEDS=1000000)
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
+.PHONY: interop
+interop: .venv/.dev ## peers of other makes: majortomo (PyPI), zeromq (npm, if node is there)
+	$(PIP) majortomo six figcan pyyaml
+	@command -v npm >/dev/null && cd tests/interop/node && npm install --silent --no-audit --no-fund || echo 'npm is missing: without node peers'
+	$(BIN)/python -m pytest tests/interop $(ARGS)
+
 .PHONY: chaos
 chaos: .venv/.dev ## real processes killed, stopped and cut off, on real sockets
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -88,6 +88,11 @@ PUSH_HAND = _run("zmq.asyncio PUSH/PULL by hand, pydantic", "work.hand", in_flig
 PUSH_RAW = _run("pyzmq PUSH/PULL, bytes", "work.raw", in_flight=0, pinned=False)
 PIPELINE = _run("zpatterns Pipeline asyncio, pydantic", "work.reliable", in_flight=0, pinned=False)
 QUEUE_NATS = _run("nats-py queue group, pydantic", "work.nats", in_flight=0, pinned=False)
+BROKERED = _run("zpatterns Broker, pydantic", "brokered.ours", in_flight=64, pinned=False)
+BROKERED_BYTES = _run("zpatterns Broker, bytes", "brokered.ours_bytes", in_flight=64, pinned=False)
+BROKERED_BOOK = _run("Majordomo by the book, bytes", "brokered.book", in_flight=64, pinned=False)
+BROKERED_PROXY = _run("zmq.proxy, by hand, pydantic", "brokered.proxy", in_flight=64, pinned=False)
+BROKERED_NATS = _run("NATS queue group, pydantic", "brokered.nats", in_flight=64, pinned=False)
 
 _TYPED = "asyncio, 64 in flight, pydantic"
 _HAND = "zmq.asyncio by hand, msgpack, pydantic"
@@ -170,5 +175,18 @@ SCENARIOS = [
         0.4,
         1,
     ),
+    Scenario(
+        "broker64raw",
+        "broker and 2 workers, 64 in flight, bytes",
+        "a Python Majordomo as the guide has it",
+        BROKERED_BYTES,
+        BROKERED_BOOK,
+        5,
+        8,
+    ),
+    Scenario(
+        "brokernats", "broker and 2 workers, 64 in flight, pydantic", "NATS queue group", BROKERED, BROKERED_NATS, 1, 2
+    ),
+    Scenario("brokerproxy", "the same", "zmq.proxy in C, zmq.asyncio by hand", BROKERED, BROKERED_PROXY, 1.6, 4),
     Scenario("array16", "16 MiB numpy echo", "the same", ARRAY_16, ARRAY_16_RAW, 0.9, 1),
 ]

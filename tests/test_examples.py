@@ -298,6 +298,12 @@ ALONE = {
         "the latest of price.abc: 9999.0, after 9999 that nobody had to read",
         "the latest of price.xyz: 9999.0, after 9999 that nobody had to read",
     ],
+    "broker.py": [
+        "squares: 332833500",
+        "given out again: True lost: 0",
+        "plain: [b'MDPC01', b'calc', b'HELLO']",
+        "NoSuchService: no worker serves 'poems'",
+    ],
     "many_threads.py": ["8000 of 8000 answers are right"],
     "many_clients.py": ["50 of 50 clients got their own reply"],
     "asyncio_pipeline.py": ["page 0", "page 1", "page 2", "job 3: there is no page 3", "page 4", "page 5"],

@@ -340,6 +340,22 @@ def test_of_a_batch_that_never_left_nothing_is_lost_nor_of_what_was_kept_behind_
     assert set(desk.given(b"w2")) == {id_of(1), id_of(2), id_of(3)}
 
 
+def test_a_worker_that_does_not_read_is_left_before_its_requests_are_dropped_in_silence() -> None:
+    desk = Desk(limits=Limits(peer_queue=1))
+    desk.ours(credit=8)
+    desk.request(1, buffers=(b"alone",))
+    desk.machine.sent((1, desk.one()), Sent.FULL, desk.now)
+    desk.wake(desk.now + 1.0)  # no heartbeat takes the room
+    [kept] = [message for message in desk.out() if message[0] == b"w1"]
+    desk.machine.sent((1, kept), Sent.FULL, desk.now)
+    desk.request(2, buffers=(b"alone",))
+    assert desk.one() == (b"w1", b"", W01, b"\x05") and not desk.machine.workers
+    desk.ours(b"w2", incarnation=B)
+    assert {message[4] for message in desk.out()} == {id_of(1), id_of(2)} and not desk.statistics.outcome_unknown
+    desk.machine._outlets[1].lost = [(b"gone already", b"x")]
+    assert not desk.out()
+
+
 def test_a_heartbeat_that_finds_nobody_tells_of_the_loss() -> None:
     desk = Desk()
     desk.ready()

@@ -1,4 +1,4 @@
-"""``python -m tests.simulation [--world pubsub|pipeline] --seeds 100000 --jobs 2``, or ``--seed 4711 --trace`` to see one of them again."""
+"""``python -m tests.simulation [--world pubsub|pipeline|simple|paranoid|majordomo] --seeds 100000 --jobs 2``, or ``--seed 4711 --trace`` to see one of them again."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from time import monotonic
 from typing import Any
 
 from . import world as request_world
+from .broker import world as broker_world
 from .pipeline import world as pipeline_world
 from .pubsub import world as pubsub_world
 
 CHUNK = 250
-WORLDS: dict[str, Callable[..., None]] = {
+WORLDS: dict[str, Callable[..., Any]] = {
     "request": request_world.run,
     "pubsub": pubsub_world.run,
     "pipeline": pipeline_world.run,
+    "simple": partial(broker_world.run, "simple"),
+    "paranoid": partial(broker_world.run, "paranoid"),
+    "majordomo": partial(broker_world.run, "majordomo"),
 }
 
 

@@ -70,7 +70,7 @@ class Behind:
             replier,
             len(self._checked),
             service=self._service,
-            credit=min(self._credit or _credit_of(handlers, threads, limits), limits.intake, 65_536),
+            credit=min(self._credit or _credit_of(handlers, threads, limits), limits.intake, limits.peer_queue, 65_536),
             random=random,
             heartbeat=heartbeat,
             options=options,

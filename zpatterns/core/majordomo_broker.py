@@ -27,7 +27,7 @@ from .load_balancer import Balancer, LeastRecentlyUsed
 from .machine import Frame, Frames, Link, Sent
 from .outlet import Outlet
 from .replier import Replier
-from .workforce import PIRATES, SPEECH, Workforce
+from .workforce import PIRATES, SPEECH, Workforce, addresses
 
 
 class MajordomoBroker:
@@ -266,6 +266,10 @@ class MajordomoBroker:
             self._begin(now)
         self.exchange.dispatch(now)
         self.exchange.flush()
+        if self._outlets[-1].lost:
+            self._workforce.lose_deaf(now)
+            self.exchange.dispatch(now)
+            self.exchange.flush()
         self.own.flush(now)
 
     def link(self, port: int, state: Link, now: float) -> None:
@@ -284,7 +288,7 @@ class MajordomoBroker:
         outlet.gone(frames)
         worker = self.workers.get(routing_id) if port == self._backend else None
         if worker is not None:
-            self._workforce.lose(worker, "its connection is gone", now, untaken=_ids(unsent))
+            self._workforce.lose(worker, "its connection is gone", now, untaken=addresses(unsent))
         else:
             self.exchange.client_gone(port, routing_id)
 
@@ -342,17 +346,3 @@ class MajordomoBroker:
         if letter is not None:
             self.exchange.replay(letter, now)
         return letter is not None
-
-
-def _ids(messages: Sequence[Frames]) -> frozenset[bytes]:
-    """The addresses of requests that never left: of single ones, and of those in batches."""
-    found: set[bytes] = set()
-    for frames in messages:
-        rest = frames[1:]
-        if len(rest) > 6 and rest[1] == mdp.W01 and not len(rest[3]):
-            found.update(w.decode_batch(w.parse(rest[5]), rest[6])[::3])
-        else:
-            at = next((at for at, frame in enumerate(rest) if at and not len(frame)), 0)
-            if at:
-                found.add(bytes(rest[at - 1]))
-    return frozenset(found)

@@ -28,7 +28,7 @@ class Outlet:
     The token of what is in ``outbox`` is the port and the frames.
     """
 
-    __slots__ = ("_peer_queue", "_statistics", "blocked", "outbox", "port", "replies", "retry_at")
+    __slots__ = ("_peer_queue", "_statistics", "blocked", "lost", "outbox", "port", "replies", "retry_at")
 
     def __init__(
         self,
@@ -44,6 +44,8 @@ class Outlet:
         self.blocked: dict[bytes, deque[Frames]] = {}
         """What is kept for peers that are full."""
         self.retry_at: float | None = None
+        self.lost: list[Frames] | None = None
+        """Messages that a peer's queue had no room for, where somebody asks for them (and takes them out)."""
         self._peer_queue = peer_queue
         self._statistics = statistics
 
@@ -110,6 +112,8 @@ class Outlet:
         kept = self.blocked.setdefault(bytes(frames[0]), deque())
         if len(kept) >= self._peer_queue:
             self._statistics.dropped += 1
+            if self.lost is not None:
+                self.lost.append(frames)
         else:
             kept.append(frames)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import DecodeError
@@ -49,6 +50,7 @@ class Workforce:
         self.liveness: Liveness[Worker] = Liveness()
         self._exchange = exchange
         self._outlet = outlet
+        outlet.lost = []
         self._events = events
         self._limits = limits
         self._heartbeat = heartbeat
@@ -181,11 +183,38 @@ class Workforce:
         self.beat_at = now + self._heartbeat.interval
         for worker in self.workers.values():
             frames = dialects.heartbeat(worker)
-            if frames is not None:
+            if frames is not None and worker.routing_id not in self._outlet.blocked:  # it does not read anyhow
                 self._outlet.put(frames)
         return True
+
+    def lose_deaf(self, now: float) -> None:
+        """Requests that there was no room to keep for a worker that does not read: it would never answer them."""
+        lost = self._outlet.lost
+        while lost:
+            routing_id = bytes(lost[-1][0])
+            unsent = [frames for frames in lost if frames[0] == routing_id]
+            lost[:] = [frames for frames in lost if frames[0] != routing_id]
+            worker = self.workers.get(routing_id)
+            if worker is not None:
+                unsent += self._outlet.blocked.pop(routing_id, ())
+                self.lose(worker, "it does not read", now, untaken=addresses(unsent))
+                self.disconnect(routing_id, worker.speech)
 
     def dismiss(self) -> None:
         """The broker ends: every worker is told."""
         for worker in self.workers.values():
             self.disconnect(worker.routing_id, worker.speech)
+
+
+def addresses(messages: Sequence[Frames]) -> frozenset[bytes]:
+    """The addresses of requests that never left: of single ones, and of those in batches."""
+    found: set[bytes] = set()
+    for frames in messages:
+        rest = frames[1:]
+        if len(rest) > 6 and rest[1] == mdp.W01 and not len(rest[3]):
+            found.update(w.decode_batch(w.parse(rest[5]), rest[6])[::3])
+        else:
+            at = next((at for at, frame in enumerate(rest) if at and not len(frame)), 0)
+            if at:
+                found.add(bytes(rest[at - 1]))
+    return frozenset(found)

@@ -1,0 +1,1 @@
+"""Stories with a broker: simple pirate, paranoid pirate, majordomo."""
