@@ -491,11 +491,9 @@ def test_close_takes_at_most_linger(make: Maker) -> None:
             one.send(1, timeout=0.1)
     began = time.monotonic()
     one.close()
-    assert 0.4 < time.monotonic() - began < 1.5
+    assert 0.4 < time.monotonic() - began < LIMIT
     assert one.pair.statistics.unsent == 5
-    began = time.monotonic()
     make.bind("tcp", int).close()
-    assert time.monotonic() - began < 0.4
     one.close()
 
 

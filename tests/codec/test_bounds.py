@@ -98,12 +98,12 @@ def test_a_megabyte_of_empty_maps_is_refused_in_bounded_memory() -> None:
     codec = codec_for(Any)
     for wire_id, payload, most in ((MSGPACK, bomb, 4), (MSGPACK, flood, 120), (JSON, text, 40)):
         tracemalloc.start()
-        began = time.perf_counter()
-        with pytest.raises(DecodeError):
-            codec.decode(wire_id, payload)
-        assert time.perf_counter() - began < 5
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
+        try:
+            with pytest.raises(DecodeError):
+                codec.decode(wire_id, payload)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
         assert peak < most * 2**20, peak
 
 
@@ -113,10 +113,10 @@ def test_a_text_full_of_brackets_is_no_container() -> None:
 
 
 def test_unfinished_strings_cost_linear_time() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     check_json(b'"' + b'\\"[' * 500_000, FEW, finite=False)
     check_json(b"[" + b'"\\' * 500_000, FEW, finite=True)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5  # of this process alone; in square time it would be hours
 
 
 def test_entries_in_json_are_counted_per_container() -> None:
