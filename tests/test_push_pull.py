@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import zmq
 from pydantic import BaseModel
@@ -199,6 +200,21 @@ def test_large_items(face: Face) -> None:
         push.send([b"x" * 3_000_000])
     with pytest.raises(TypeError):
         push.send(7)
+
+
+class Point(msgspec.Struct):
+    x: int
+    name: str = ""
+
+
+def test_structs_are_packed_together(face: Face) -> None:
+    push, pull = face.pair("tcp", Point)
+    points = [Point(number) for number in range(150)] + [Point(0, "x" * 5000)] * 20
+    push.send_many(points)
+    push.send(Point(-1))
+    assert [pull.receive(timeout=LIMIT) for _ in range(171)] == [*points, Point(-1)]
+    with pytest.raises(TypeError):
+        push.send_many([Point(1), "no point"])
 
 
 def test_iteration_ends_when_it_is_closed(face: Face) -> None:

@@ -49,6 +49,14 @@ def test_a_message_is_complete() -> None:
     assert out(flow) == [(b"bare",)]
 
 
+def test_items_that_are_an_array_already() -> None:
+    flow = Outflow(2)
+    flow.put(2, b"before")
+    flow.put_list(b"\x93abc", 3)
+    assert flow.waiting == 4
+    assert out(flow) == [(j.item(2), b"before"), (j.items(1, 3), b"\x93abc")]
+
+
 def test_many_small_items() -> None:
     flow = Outflow(2)
     flow.put(2, b"before")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
+from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -123,6 +124,18 @@ class Push(Generic[T]):
         if self._settings.bare:
             for item in items:
                 await self.send(item, timeout=timeout)
+            return
+        if self._settings.packs:
+            rest = iter(items)
+            while chunk := list(islice(rest, self._full)):
+                packed = self._settings.packed(chunk)
+                if packed is None:
+                    for item in chunk:
+                        await self.send(item, timeout=timeout)
+                else:
+                    if machine.waiting >= most:
+                        await self._room(flow, timeout)
+                    flow.put_list(packed, len(chunk))
             return
         small: list[bytes] = []
         size = 0

@@ -78,6 +78,13 @@ class Outflow:
             self._bytes = 0
             self._close()
 
+    def put_list(self, payload: bytes, count: int) -> None:
+        """So many items that are one msgpack array already: a message of their own."""
+        self.waiting += count
+        self.statistics.items += count
+        self._close()
+        self._messages.append((count, (j.items(MSGPACK, count), payload)))
+
     def put_bare(self, frames: Frames) -> None:
         """One message of a foreign peer's kind."""
         self.waiting += 1

@@ -73,6 +73,12 @@ class AsyncOutflow:
         if not self._loop.flushing:
             self._loop.soon(self._loop.flush)
 
+    def put_list(self, payload: bytes, count: int) -> None:
+        """Items that are one array already."""
+        self.machine.put_list(payload, count)
+        if not self._loop.flushing:
+            self._loop.soon(self._loop.flush)
+
     def put_bare(self, frames: Frames) -> None:
         """One bare message."""
         self.machine.put_bare(frames)
