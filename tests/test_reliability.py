@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .chaos import cancels, cycles, jobs, kills, malformed
+from .chaos import brokered, cancels, cycles, jobs, kills, malformed
 
 SLACK = 5.0
 """Seconds a call may be late here: the machine may be busy. The long form is strict, and says so in its report."""
@@ -28,6 +28,22 @@ def test_kill_nine(tmp_path: Path, name: str, transport: str, size: int) -> None
 def test_workers_killed(tmp_path: Path, name: str) -> None:
     """Jobs of workers that are killed go to others: none is lost, each result comes once, in its place."""
     assert "0 lost" in jobs.kill_nine(tmp_path, name, jobs=3000, seconds=3.0, interval=0.25)
+
+
+def test_broker_and_workers_killed(tmp_path: Path) -> None:
+    """What a lost worker had goes to another, or its caller knows; a broker that is killed is found again."""
+    cast, tally = brokered.scenario(tmp_path, seconds=10.0, rate=200.0, interval=1.5, seed=1)
+    brokered.check(cast, tally)
+    assert sum(cast.kills.values()) >= 4
+    assert tally.ended["answered"] > 1000
+    assert set(tally.ended) <= {
+        "answered",
+        "OutcomeUnknown",
+        "RequestTimeout",
+        "PeerUnavailable",
+        "NoSuchService",
+        "ReplyError",
+    }
 
 
 @pytest.mark.parametrize("name", ["blocking", "asyncio"])

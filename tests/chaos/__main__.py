@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.worlds import Awaiting, Blocking
 
-from . import cancels, cycles, jobs, kills, malformed
+from . import brokered, cancels, cycles, jobs, kills, malformed
 
 SHARE = 0.999
 """Of the calls end within their deadline + 100 ms ..."""
@@ -56,6 +56,9 @@ def main() -> int:
                     place, world, jobs=given.jobs, seconds=given.seconds, interval=given.kill_interval
                 ),
             )
+        place = folder / "broker"
+        place.mkdir()
+        failed += _report("broker and workers killed and stopped", lambda: _brokered(place, given.seconds, given.seed))
         failed += _report("random cancels", lambda: _cancels(given.calls, given.seed))
         failed += _report("malformed, blocking", lambda: str(dict(malformed.scenario(Blocking(), given.messages, 1))))
         failed += _report("malformed, asyncio", lambda: _malformed_asyncio(given.messages, given.seed))
@@ -79,6 +82,13 @@ def _kills(folder: Path, world: str, transport: str, seconds: float, interval: f
     share = 1 - tally.late / max(1, tally.calls)
     assert share >= SHARE, f"only {share:.4%} ended within their deadline + 100 ms"
     return f"{servers.kills} kills; {tally}; nothing ran twice"
+
+
+def _brokered(folder: Path, seconds: float, seed: int) -> str:
+    cast, tally = brokered.scenario(folder, seconds=seconds, rate=500.0, interval=1.0, seed=seed)
+    share = 1 - tally.late / max(1, tally.calls)
+    assert share >= SHARE, f"only {share:.4%} ended within their deadline + 100 ms"
+    return brokered.check(cast, tally)
 
 
 def _stop(folder: Path, world: str) -> str:
