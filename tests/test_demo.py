@@ -39,19 +39,22 @@ def row(output: str, name: str) -> int:
     return int(found[1].replace(" ", ""))
 
 
-def test_three_kills_and_nothing_lost() -> None:
-    status, out, errors = play(*SMALL)
+def test_processes_are_lost_and_nothing_else() -> None:
+    status, out, errors = play("--files", "100", "--calls", "1400")
     assert (status, errors) == (0, ""), out + errors
     assert "\x1b" not in out and "\r" not in out
     assert max(map(len, out.splitlines())) <= 80
-    assert len(re.findall(r"worker \d+ killed \(kill -9\)", out)) == 1
+    assert len(re.findall(r"worker \d+ killed \(kill -9\) at work", out)) == 1
     assert row(out, "files indexed") == 100
     assert row(out, "progress") >= 100
     assert row(out, "redelivered") > 0
     killed = re.findall(r"server killed \(kill -9\) with (\d+) calls under way", out)
     assert len(killed) == 2 and all(int(calls) > 0 for calls in killed)
     assert out.count("server back after") == 2
-    assert row(out, "calls") == row(out, "answered") == 400
+    assert len(re.findall(r"worker (?:stopped|killed) \(kill -\w+\) with [1-9]\d* calls under way", out)) == 2
+    assert row(out, "calls") == row(out, "answered") == 1400
+    assert row(out, "by a broker") >= 700
+    assert re.search(r"of them; [1-9]\d* went from a lost worker", out)
     assert row(out, "sent again") > 0
     assert row(out, "timed out") == row(out, "failed") == 0
     assert out.endswith("0 lost, 0 hung, 0 wrong\n")
@@ -61,6 +64,7 @@ def test_three_kills_and_nothing_lost() -> None:
 
 INDEX_FAULTS = """
 import build
+demo.to_a_server = demo.through_a_broker = lambda *_: None
 results = build.pipeline.map
 def with_faults(*arguments):
     for number, indexed in enumerate(results(*arguments)):
@@ -74,6 +78,7 @@ build.pipeline.map = with_faults
 CALL_FAULTS = """
 import client, ledger, questions
 from contracts import Lines
+demo.through_a_broker = lambda *_: None
 check_off, faults = ledger.Ledger.check_off, iter(["forgotten", "twice", "late"])
 def with_faults(self, call):
     fault = next(faults, "none")
@@ -109,7 +114,7 @@ def test_a_server_that_cannot_start_is_an_error() -> None:
         occupied.listen()
         endpoint = f"tcp://127.0.0.1:{occupied.getsockname()[1]}"
         status, out, errors = play(
-            *SMALL, before=TWO_WORKERS + f"import calls; calls.free_endpoint = lambda: {endpoint!r}"
+            *SMALL, before=f"demo.build = lambda *_: None\nimport calls; calls.free_endpoint = lambda: {endpoint!r}"
         )
     assert status == 1
     assert errors.startswith("ProcessFailed: AddressInUse: ")
@@ -126,26 +131,30 @@ def start_and_tell(self):
     print("started", self.number, flush=True)
 processes.Process.start = start_and_tell
 def progress(self, done, total, text):
-    if {text!r} in text and done > total / 2:
+    if {text!r} in text and done > total / 4:
         os.kill(os.getpid(), {number})
 screen.Screen.progress = progress
+demo.{left_out} = lambda *_: None
 """
 
 
 @pytest.mark.parametrize(
-    ("text", "number", "verdict"),
+    ("text", "left_out", "number", "verdict"),
     [
-        ("files indexed", signal.SIGINT, "interrupted before the calls began; 0 wrong"),
-        ("files read once more", signal.SIGHUP, "interrupted before the calls began; 0 wrong"),
-        ("calls ended", signal.SIGTERM, " calls under way; 0 hung, 0 wrong"),
-        ("files indexed", signal.SIGKILL, None),
-        ("calls ended", signal.SIGKILL, None),
+        ("files indexed", "nothing", signal.SIGINT, "interrupted before the calls began; 0 wrong"),
+        ("files read once more", "nothing", signal.SIGHUP, "interrupted before the calls began; 0 wrong"),
+        ("calls ended", "through_a_broker", signal.SIGTERM, " calls under way; 0 hung, 0 wrong"),
+        ("calls ended", "to_a_server", signal.SIGINT, " calls under way; 0 hung, 0 wrong"),
+        ("files indexed", "nothing", signal.SIGKILL, None),
+        ("calls ended", "to_a_server", signal.SIGKILL, None),
     ],
 )
 def test_whatever_ends_it_there_is_a_table_and_no_process_left(
-    text: str, number: signal.Signals, verdict: str | None
+    text: str, left_out: str, number: signal.Signals, verdict: str | None
 ) -> None:
-    status, out, errors = play(*SMALL, before=TWO_WORKERS + SIGNAL_AT.format(text=text, number=int(number)))
+    status, out, errors = play(
+        *SMALL, before=TWO_WORKERS + SIGNAL_AT.format(text=text, number=int(number), left_out=left_out)
+    )
     assert errors == ""
     if verdict is None:
         assert status == -number

@@ -1,4 +1,4 @@
-"""Many calls at once from both worlds, to a server that is killed meanwhile and started again."""
+"""Many calls at once from both worlds: to a server that is killed twice, then through a broker to workers of it."""
 
 from __future__ import annotations
 
@@ -6,95 +6,116 @@ import asyncio
 import random
 import socket
 import threading
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter, sleep
 
-import client
-from contracts import ABOUT, About
+from client import BUDGET, Clients, ask, ask_async
+from contracts import ABOUT, SERVICES, About
 from ledger import GRACE, Ledger
 from processes import Process
 from questions import Question
 from screen import Screen, spaced
 
-import zpatterns.asyncio
-from zpatterns import RequestClient
+from zpatterns import Broker, RequestClient
 
-THREADS, TASKS, KILLS = 16, 64, 2
-
-
-class Clients:
-    """One client of each world; all threads share the one, all tasks the other."""
-
-    def __init__(self, endpoint: str) -> None:
-        self.connected_at = 0.0
-        self.blocking = RequestClient(endpoint, timeout=client.BUDGET, on_connection=self.hear)
-        self.awaiting = zpatterns.asyncio.RequestClient(endpoint, timeout=client.BUDGET)
-
-    def hear(self, endpoint: str, up: bool) -> None:
-        if up:
-            self.connected_at = perf_counter()
-
-    @property
-    def retried(self) -> int:
-        return self.blocking.statistics.retried + self.awaiting.statistics.retried
+THREADS, TASKS = 16, 64
 
 
-def call(asked: list[Question], index: Path, ledger: Ledger, screen: Screen) -> None:
+def to_a_server(asked: list[Question], index: Path, ledger: Ledger, screen: Screen) -> None:
     endpoint = free_endpoint()
-    clients = Clients(endpoint)
-    with Process("server.py", endpoint, str(index)) as server:
-        about = first_reply(clients, server)
+    clients = Clients(endpoint, broker=False)
+    with Process("server.py", str(index), endpoint) as server:
+        about = first_reply(clients.blocking["text"], server)
         screen.event(f"server {server.number} has read the index, {spaced(about.definitions)} definitions")
+
+        def kill() -> None:
+            server.kill()
+            killed_at = perf_counter()
+            screen.event(f"server killed (kill -9) with {ledger.open} calls under way", bad=True)
+            server.start()
+            first_reply(clients.blocking["text"], server)
+            replied, back = perf_counter() - killed_at, clients.connected_at - killed_at
+            screen.event(f"server back after {back:.2f} s, first reply after {replied:.2f} s")
+
+        play(asked, ledger, screen, clients, [server], [kill, kill])
+
+
+def through_a_broker(asked: list[Question], index: Path, ledger: Ledger, screen: Screen) -> None:
+    with Broker("tcp://127.0.0.1:*", "tcp://127.0.0.1:*") as broker, ExitStack() as stack:
+        workers = [
+            stack.enter_context(Process("server.py", str(index), broker.backend, service)) for service in SERVICES * 2
+        ]
+        clients = Clients(broker.frontend, broker=True)
+        await_workers(broker, workers)
+        screen.event(f"broker at {broker.frontend} has {len(workers)} workers of two services")
+
+        def stop() -> None:
+            workers.pop().stop()
+            screen.event(f"one worker stopped (kill -STOP) with {ledger.open} calls under way", bad=True)
+
+        def kill() -> None:
+            workers.pop(0).kill()
+            screen.event(f"one worker killed (kill -9) with {ledger.open} calls under way", bad=True)
+
         try:
-            play(asked, ledger, screen, server, clients)
+            play(asked, ledger, screen, clients, workers, [stop, kill])
         finally:
-            ledger.retried = clients.retried
+            ledger.brokered, ledger.handed_on = broker.statistics.answered, broker.statistics.redelivered
+            broker.stop(grace=0.0)  # after Ctrl-C, or it would wait for what its workers had
 
 
-def first_reply(clients: Clients, server: Process) -> About:
+def play(
+    asked: list[Question],
+    ledger: Ledger,
+    screen: Screen,
+    clients: Clients,
+    processes: list[Process],
+    faults: list[Callable[[], None]],
+) -> None:
+    """Start everybody, do the faults in the middle of it, and wait until every call has ended or should have."""
+    shared = iter(asked)  # next() of a list's iterator is atomic: each question goes to one thread or task
+    run = lambda: asyncio.run(ask_async(clients.awaiting, shared, ledger, TASKS))
+    threads = [threading.Thread(target=run, daemon=True)]
+    for _ in range(THREADS):
+        threads.append(threading.Thread(target=ask, args=(clients.blocking, shared, ledger), daemon=True))
+    before, left = len(ledger.ended), iter(faults)
+    faults_at = [before + len(asked) * (n + 1) // (len(faults) + 1) for n in range(len(faults))]
+    ended, ended_at = before, perf_counter()
+    try:
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            sleep(0.02)
+            for process in processes:
+                process.check()
+            screen.progress(len(ledger.ended), ledger.planned, f"calls ended, {ledger.open} under way")
+            if len(ledger.ended) > ended:
+                ended, ended_at = len(ledger.ended), perf_counter()
+            elif perf_counter() > ended_at + BUDGET + GRACE + 1:
+                return  # the count will show what hangs
+            if faults_at and ended >= faults_at[0] and ledger.open:
+                faults_at.pop(0)
+                next(left)()
+    finally:
+        ledger.retried += clients.retried
+
+
+def first_reply(client: RequestClient, server: Process) -> About:
     """The client asks before the server is there: nobody sleeps and hopes."""
-    future = clients.blocking.submit(ABOUT, timeout=30.0)
+    future = client.submit(ABOUT, timeout=30.0)
     while not future.done():
         server.check()
         sleep(0.01)
     return future.result()
 
 
-def play(asked: list[Question], ledger: Ledger, screen: Screen, server: Process, clients: Clients) -> None:
-    """Start everybody, kill the server in the middle of it, and wait until every call has ended or should have."""
-    shared = iter(asked)  # next() of a list's iterator is atomic: each question goes to one thread or task
-    threads = [
-        threading.Thread(target=client.ask, args=(clients.blocking, shared, ledger), daemon=True)
-        for _ in range(THREADS)
-    ]
-    run = lambda: asyncio.run(client.ask_async(clients.awaiting, shared, ledger, TASKS))
-    threads.append(threading.Thread(target=run, daemon=True))
-    for thread in threads:
-        thread.start()
-
-    kills = [len(asked) * (n + 1) // (KILLS + 1) for n in range(KILLS)]
-    ended, ended_at = 0, perf_counter()
-    while any(thread.is_alive() for thread in threads):
+def await_workers(broker: Broker, workers: list[Process]) -> None:
+    while sum(len(service.workers) for service in broker.services()) < len(workers):
+        for worker in workers:
+            worker.check()
         sleep(0.02)
-        server.check()
-        screen.progress(len(ledger.ended), len(asked), f"calls ended, {ledger.open} under way")
-        if len(ledger.ended) > ended:
-            ended, ended_at = len(ledger.ended), perf_counter()
-        elif perf_counter() > ended_at + client.BUDGET + GRACE + 1:
-            return  # the count will show what hangs
-        if kills and ended >= kills[0] and ledger.open:
-            kills.pop(0)
-            kill(ledger, screen, server, clients)
-
-
-def kill(ledger: Ledger, screen: Screen, server: Process, clients: Clients) -> None:
-    server.kill()
-    killed_at = perf_counter()
-    screen.event(f"server killed (kill -9) with {ledger.open} calls under way", bad=True)
-    server.start()
-    first_reply(clients, server)
-    replied, back = perf_counter() - killed_at, clients.connected_at - killed_at
-    screen.event(f"server back after {back:.2f} s, first reply after {replied:.2f} s")
 
 
 def free_endpoint() -> str:

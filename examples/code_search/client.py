@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from time import perf_counter
 from typing import Any
 
+from contracts import SERVICE_OF, SERVICES
 from ledger import Call, Ledger
 from questions import Question
 
@@ -20,9 +23,37 @@ BUDGET = 10.0
 """Seconds a call may take, retries and the death of a server included."""
 
 
-def ask(client: RequestClient, questions: Iterator[Question], ledger: Ledger) -> None:
+class Clients:
+    """For each service a client of each world; all threads share the ones, all tasks the others."""
+
+    def __init__(self, endpoint: str, *, broker: bool) -> None:
+        self.connected_at = 0.0
+        names = {service: service if broker else None for service in SERVICES}
+        self.blocking = {
+            service: RequestClient(endpoint, service=name, timeout=BUDGET, on_connection=self.hear)
+            for service, name in names.items()
+        }
+        self.awaiting = {
+            service: zpatterns.asyncio.RequestClient(endpoint, service=name, timeout=BUDGET)
+            for service, name in names.items()
+        }
+
+    def hear(self, endpoint: str, up: bool) -> None:
+        if up:
+            self.connected_at = perf_counter()
+
+    @property
+    def retried(self) -> int:
+        return sum(
+            self.blocking[service].statistics.retried + self.awaiting[service].statistics.retried
+            for service in SERVICES
+        )
+
+
+def ask(clients: dict[str, RequestClient], questions: Iterator[Question], ledger: Ledger) -> None:
     """What each thread does."""
     for question in questions:
+        client = clients[SERVICE_OF[question.method.name]]
         with ledger.call(question, BUDGET) as call:
             if isinstance(question.method, StreamMethod):
                 call.answer = read_stream(client, question.method, call)
@@ -40,19 +71,22 @@ def read_stream(client: RequestClient, method: StreamMethod[Any, Any], call: Cal
 
 
 async def ask_async(
-    client: zpatterns.asyncio.RequestClient, questions: Iterator[Question], ledger: Ledger, tasks: int
+    clients: dict[str, zpatterns.asyncio.RequestClient], questions: Iterator[Question], ledger: Ledger, tasks: int
 ) -> None:
     """What the event loop does, so many at a time."""
 
     async def task() -> None:
         for question in questions:
+            client = clients[SERVICE_OF[question.method.name]]
             with ledger.call(question, BUDGET) as call:
                 if isinstance(question.method, StreamMethod):
                     call.answer = await read_stream_async(client, question.method, call)
                 else:
                     call.answer = await client.request(question.method, question.body)
 
-    async with client:
+    async with AsyncExitStack() as stack:
+        for client in clients.values():
+            await stack.enter_async_context(client)
         await asyncio.gather(*(task() for _ in range(tasks)))
 
 

@@ -97,3 +97,12 @@ FIND_SYMBOL = Method("code.find_symbol", Symbol, list[Place], idempotent=True)
 GET_SOURCE = Method("code.get_source", Place, Source, idempotent=True)
 COUNT_LINES = Method("code.count_lines", Module, Lines, idempotent=True)
 GREP = StreamMethod("code.grep", Pattern, Match)
+
+SERVICES = ("symbols", "text")
+SERVICE_OF = {
+    FIND_SYMBOL.name: "symbols",
+    GET_SOURCE.name: "symbols",
+    COUNT_LINES.name: "text",
+    GREP.name: "text",
+}
+"""Behind a broker: which service answers what."""

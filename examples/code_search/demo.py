@@ -1,7 +1,7 @@
 """Processes are killed, and the count of what became of each file and each call: ``make demo``.
 
 First an index of the standard library is made by worker processes (build.py, indexer.py), then many calls go to a server
-that answers from it (calls.py, server.py). Every result is compared with what this process has computed itself by other
+that answers from it, and through a broker to workers that do (calls.py, client.py, server.py). Every result is compared with what this process has computed itself by other
 means (questions.py). The counts are kept in build.py and ledger.py.
 """
 
@@ -16,7 +16,7 @@ from types import FrameType
 
 import library
 from build import WORKERS, Build, build
-from calls import TASKS, THREADS, call
+from calls import TASKS, THREADS, through_a_broker, to_a_server
 from ledger import Ledger
 from processes import ProcessFailed
 from questions import Truth, questions
@@ -34,8 +34,9 @@ def main() -> int:
     count, ledger, screen = Build(files), Ledger(options.calls), Screen(quiet=options.quiet)
     screen.title(
         f"{spaced(len(files))} files of the standard library are indexed by {WORKERS} worker processes;\n"
-        f"one is killed at work. Then {spaced(options.calls)} calls go to a code-search server, from\n"
-        f"{THREADS} threads and {TASKS} asyncio tasks; it is killed twice. Every result is checked."
+        f"one is killed. Then {spaced(options.calls)} calls from {THREADS} threads and {TASKS} asyncio tasks: half to\n"
+        "a server that is killed twice, half through a broker to four workers, of which\n"
+        "one is killed and one stopped. Every result is checked."
     )
     interrupted = False
     try:
@@ -47,7 +48,9 @@ def main() -> int:
             count.wrong = truth.wrong(count.index)
             asked = questions(options.calls, options.seed, truth)
             screen.event(f"compared with the compiler's own table; {spaced(len(asked))} questions made of it")
-            call(asked, index, ledger, screen)
+            half = len(asked) // 2
+            to_a_server(asked[:half], index, ledger, screen)
+            through_a_broker(asked[half:], index, ledger, screen)
     except KeyboardInterrupt:
         interrupted = True
     except (ProcessFailed, ZPatternsError) as error:

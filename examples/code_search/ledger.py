@@ -54,6 +54,10 @@ class Ledger:
     def __init__(self, planned: int) -> None:
         self.planned = planned
         self.retried = 0
+        self.brokered = 0
+        """Requests that a broker saw answered."""
+        self.handed_on = 0
+        """Of these, by another worker than the first that had it."""
         self.calls: list[Call] = []
         self.ended: list[Call] = []  # list.append is atomic: threads and tasks share these without a lock
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -47,6 +48,10 @@ class Process:
     def kill(self) -> None:
         self.process.kill()
         self.process.communicate()
+
+    def stop(self) -> None:
+        """It stands still until it is killed; nobody is told."""
+        self.process.send_signal(signal.SIGSTOP)
 
     def wait(self) -> None:
         """It was told to end."""

@@ -1,4 +1,7 @@
-"""The server: ``python server.py ENDPOINT INDEX`` answers questions about the indexed files until Ctrl-C."""
+"""Answers questions about the indexed files until Ctrl-C.
+
+``python server.py INDEX ENDPOINT`` is a server; ``python server.py INDEX BACKEND SERVICE`` a worker of a broker.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ from processes import end_with_parent
 
 from zpatterns import ReplyError, ReplyServer, Status, ZPatternsError
 
-endpoint, index = sys.argv[1:]
+index, endpoint, *service = sys.argv[1:]
 end_with_parent()
 started = perf_counter()
 texts: dict[str, str] = {}
@@ -52,7 +55,7 @@ def text_of(module: str) -> str:
     return texts[module]
 
 
-@server.reply(ABOUT, inline=True)
+@server.reply(ABOUT)
 def tell() -> About:
     return about
 
@@ -88,6 +91,11 @@ def grep(pattern: Pattern) -> Iterator[Match]:
 
 if __name__ == "__main__":
     try:
-        server.run()
+        if service:
+            worker = ReplyServer.worker(endpoint, name=service[0])
+            worker.include(server)
+            worker.run()
+        else:
+            server.run()
     except ZPatternsError as error:
         sys.exit(f"{type(error).__name__}: {error}")

@@ -42,6 +42,7 @@ def rows_of_calls(ledger: Ledger) -> list[Row]:
         ("calls", spaced(len(ledger.calls)), "" if ledger.complete else f"of {spaced(ledger.planned)}"),
         ("answered", spaced(sum(call.right for call in ledger.ended)), "each compared with its own computation"),
         ("sent again", spaced(ledger.retried + ledger.reopened), f"{ledger.reopened} of them streams, opened again"),
+        ("by a broker", spaced(ledger.brokered), f"of them; {ledger.handed_on} went from a lost worker to another one"),
         ("timed out", spaced(ledger.timed_out), ""),
         ("failed", spaced(ledger.failed.total()), ", ".join(f"{n} {name}" for name, n in ledger.failed.items())),
         ("latency", ms(times, 0.5), f"half of them; 99 of 100 within {ms(times, 0.99)}"),
