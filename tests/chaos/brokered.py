@@ -38,7 +38,7 @@ class Cast:
         self.workers = [self._start("worker", self.back, str(self.journal)) for _ in range(WORKERS)]
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-m", "tests.chaos.brokered", *arguments], stdin=subprocess.PIPE)
+        return subprocess.Popen([sys.executable, "-m", "tests.chaos.brokered", *arguments], stdin=subprocess.DEVNULL)
 
     def kill_worker(self, number: int) -> None:
         self.kills["worker"] += 1
