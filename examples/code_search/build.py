@@ -12,14 +12,12 @@ from time import perf_counter
 
 from contracts import DONE, File, FileDone, Indexed
 from indexer import index_files, pipeline
-from processes import Process
+from processes import PATIENCE, Process
 from screen import Screen
 
 from zpatterns import PeerUnavailable, RequestTimeout, Subscriber
 
 WORKERS, BATCHES = 4, 80
-PATIENCE = 30.0
-"""Seconds until every worker must be there."""
 
 
 @dataclass

@@ -14,7 +14,7 @@ from time import perf_counter, sleep
 from client import BUDGET, Clients, ask, ask_async
 from contracts import ABOUT, SERVICES, About
 from ledger import GRACE, Ledger
-from processes import Process
+from processes import PATIENCE, Process, ProcessFailed
 from questions import Question
 from screen import Screen, spaced
 
@@ -80,9 +80,8 @@ def play(
     threads = [threading.Thread(target=run, daemon=True)]
     for _ in range(THREADS):
         threads.append(threading.Thread(target=ask, args=(clients.blocking, shared, ledger), daemon=True))
-    before, left = len(ledger.ended), iter(faults)
-    faults_at = [before + len(asked) * (n + 1) // (len(faults) + 1) for n in range(len(faults))]
-    ended, ended_at = before, perf_counter()
+    ended, ended_at = len(ledger.ended), perf_counter()
+    due = [(ended + len(asked) * n // (len(faults) + 1), fault) for n, fault in enumerate(faults, 1)]
     try:
         for thread in threads:
             thread.start()
@@ -95,16 +94,15 @@ def play(
                 ended, ended_at = len(ledger.ended), perf_counter()
             elif perf_counter() > ended_at + BUDGET + GRACE + 1:
                 return  # the count will show what hangs
-            if faults_at and ended >= faults_at[0] and ledger.open:
-                faults_at.pop(0)
-                next(left)()
+            if due and ended >= due[0][0] and ledger.open:
+                due.pop(0)[1]()
     finally:
         ledger.retried += clients.retried
 
 
 def first_reply(client: RequestClient, server: Process) -> About:
     """The client asks before the server is there: nobody sleeps and hopes."""
-    future = client.submit(ABOUT, timeout=30.0)
+    future = client.submit(ABOUT, timeout=PATIENCE)
     while not future.done():
         server.check()
         sleep(0.01)
@@ -112,9 +110,12 @@ def first_reply(client: RequestClient, server: Process) -> About:
 
 
 def await_workers(broker: Broker, workers: list[Process]) -> None:
+    limit_at = perf_counter() + PATIENCE
     while sum(len(service.workers) for service in broker.services()) < len(workers):
         for worker in workers:
             worker.check()
+        if perf_counter() > limit_at:
+            raise ProcessFailed(f"not all workers came within {PATIENCE:.0f} s")
         sleep(0.02)
 
 

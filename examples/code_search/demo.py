@@ -1,8 +1,8 @@
 """Processes are killed, and the count of what became of each file and each call: ``make demo``.
 
 First an index of the standard library is made by worker processes (build.py, indexer.py), then many calls go to a server
-that answers from it, and through a broker to workers that do (calls.py, client.py, server.py). Every result is compared with what this process has computed itself by other
-means (questions.py). The counts are kept in build.py and ledger.py.
+that answers from it, and through a broker to workers that do (calls.py, client.py, server.py). Every result is compared
+with what this process has computed itself by other means (questions.py). The counts are kept in build.py and ledger.py.
 """
 
 from __future__ import annotations

@@ -13,6 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+PATIENCE = 30.0
+"""Seconds until a process that was started must have been heard."""
+
 
 class ProcessFailed(Exception):
     """A process ended by itself; its last line says why."""
@@ -32,7 +35,7 @@ class Process:
             stdin=subprocess.PIPE,  # see end_with_parent
             stdout=subprocess.DEVNULL,
             stderr=self.said,
-            start_new_session=True,  # Ctrl-C is ours to handle
+            process_group=0,  # Ctrl-C is ours to handle; and the kernel wakes and ends a stopped one that has lost us
         )
 
     @property
