@@ -107,7 +107,7 @@ class End:
 
     def body(self, message: Received) -> Any:
         """What came in. Raises DecodeError when it is not of its type."""
-        if message.codec == 0:
+        if self.plain:
             return [frame if isinstance(frame, bytes) else bytes(frame) for frame in message.frames]
         if message.codec < 0:
             raise DecodeError(

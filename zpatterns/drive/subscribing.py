@@ -113,14 +113,15 @@ class BlockingSubscriber:
                 if paused and self.machine.expects:
                     self._loop.wake()
             if taken or self._owner.stopping:
-                if intake.held:
-                    self._wake(intake)  # another thread may wait for the next
+                if intake.held or self._owner.stopping:
+                    self._wake(intake)  # another thread may wait for the next, or for the end
                 return taken
             if deadline is None:
                 lock.acquire()
             elif not lock.acquire(timeout=max(0.0, deadline - monotonic())):
                 return []
             if intake.gone:
+                self._wake(intake)  # another thread may wait for the same end
                 return []
 
     @staticmethod
@@ -133,10 +134,10 @@ class BlockingSubscriber:
             taken.append(chunk)
         return taken
 
-    def take_once(self, intake: Intake) -> list[tuple[Chunk, int]]:
-        """As ``take``, and none as soon as anything happens that is no message, as a signal."""
+    def take_once(self, intake: Intake, enough: Callable[[], bool]) -> list[tuple[Chunk, int]]:
+        """As ``take``, and none as soon as anything happens that is no message, as a signal, or it is enough."""
         taken = self.take(intake, 0.0)
-        if not taken and not self._owner.stopping:
+        if not taken and not self._owner.stopping and not enough():  # its wake-up may be spent already
             intake.application.acquire()
             taken = self.take(intake, 0.0)
         return taken

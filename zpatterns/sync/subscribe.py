@@ -317,7 +317,7 @@ class Messages(Generic[T_co]):
     def _some(self, enough: Callable[[], bool]) -> Iterator[Message[T_co]]:
         """What is there, once there is something, until it is enough; nothing when the wait was interrupted."""
         if not self._opened:
-            for each in self._driver.take_once(self._intake):
+            for each in self._driver.take_once(self._intake, enough):
                 self._opened.extend(opened(*each))
         while self._opened and not enough():
             yield self._opened.popleft()
