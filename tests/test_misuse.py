@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -58,3 +59,58 @@ def test_stop_is_heard_between_two_looks() -> None:
         driver.take = take_and_stop
         ended(started(subscriber.run))
         until(lambda: driver.take is take)
+
+
+def test_a_push_that_waits_holds_up_neither_close_nor_others() -> None:
+    push = zpatterns.Push.bind("tcp://127.0.0.1:*", bytes, timeout=1000.0)
+    said: list[str] = []
+
+    def send() -> None:
+        with pytest.raises(zpatterns.Closed):
+            push.send(b"never")
+        said.append("closed")
+
+    threads = started(send, send)
+    with pytest.raises(zpatterns.Overloaded, match="Is a Pull connected"):
+        push.send(b"late", timeout=0.05)
+    push.close()
+    ended(threads)
+    assert said == ["closed"] * 2
+
+
+def test_items_that_are_made_by_sending() -> None:
+    with zpatterns.Pull.bind("tcp://127.0.0.1:*", int) as pull, zpatterns.Push.connect(pull.endpoint, int) as push:
+
+        def items() -> Iterator[int]:
+            push.send(1)
+            yield 2
+            raise KeyError("no more")
+
+        with pytest.raises(KeyError):
+            push.send_many(items())
+        assert [pull.receive(timeout=LIMIT), pull.receive(timeout=LIMIT)] == [1, 2]
+
+
+def test_ctrl_c_in_a_push_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is raised at once, and what was not sent then is never sent."""
+    with zpatterns.Push.bind("tcp://127.0.0.1:*", bytes, batch=1, timeout=1000.0) as push:
+
+        def interrupted(*_: object) -> bool:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(push._pipe, "wait", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                push.send(b"first")
+        with zpatterns.Pull.connect(push.endpoint, bytes) as pull:
+            push.send(b"second")
+            assert pull.receive(timeout=LIMIT) == b"second"
+
+
+def test_many_threads_that_pull_hold_up_neither_close_nor_a_deadline() -> None:
+    pull = zpatterns.Pull.bind("tcp://127.0.0.1:*", bytes)
+    threads = started(*[lambda: list(pull)] * 8)
+    with pytest.raises(zpatterns.RequestTimeout):
+        pull.receive(timeout=0.05)
+    pull.close()
+    ended(threads)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Item = TypeVar("Item")
+_LOOK = 0.1
+"""Seconds after which a thread that waits looks whether it was closed meanwhile, and lets the others look."""
 
 
 class Push(Generic[T]):
@@ -122,55 +124,71 @@ class Push(Generic[T]):
         When it raises Overloaded, those before the ones it names were sent.
         """
         self._fork.check()
-        settings, machine = self._settings, self._machine
+        settings = self._settings
         seconds = settings.timeout if timeout is None else timeout
-        encode, codec = settings.codec.encode, settings.codec.wire_id
+        encode = settings.codec.encode
         full, bare = min(settings.batch, CHUNK), settings.bare
         small: list[bytes] = []
         size = 0
-        with self._lock:
-            if self._closed:
-                raise Closed("the Push is closed; make a new one")
-            try:
-                for item in items:
-                    payload, buffers = encode(item)
-                    if not bare and not buffers and len(payload) <= ALONE:
-                        small.append(payload)
-                        size += len(payload)
-                        if len(small) < full and size < CHUNK_BYTES:
-                            continue
-                    if small:
-                        machine.put_many(codec, small)
-                        small, size = [], 0
-                    if bare or buffers or len(payload) > ALONE:
-                        settings.check_size(payload, buffers)
-                        if bare:
-                            machine.put_bare((buffers[0] if buffers else payload,))
-                        else:
-                            machine.put(codec, payload, buffers)
-                    self._flush(seconds)
-            finally:
-                if small:
-                    machine.put_many(codec, small)
-                self._flush(seconds)
+        try:
+            for item in items:  # without the lock: they may be long in coming, or send something themselves
+                payload, buffers = encode(item)
+                if not bare and not buffers and len(payload) <= ALONE:
+                    small.append(payload)
+                    size += len(payload)
+                    if len(small) < full and size < CHUNK_BYTES:
+                        continue
+                    whole, small, size = small, [], 0
+                    self._give(whole, None, seconds)
+                else:
+                    settings.check_size(payload, buffers)
+                    whole, small, size = small, [], 0
+                    self._give(whole, (payload, buffers), seconds)
+        except Exception:
+            if small:
+                self._give(small, None, seconds)
+            raise
+        self._give(small, None, seconds)
 
-    def _flush(self, seconds: float) -> None:
+    def _give(self, small: list[bytes], large: tuple[Frame, Frames] | None, seconds: float) -> None:
+        """Send what fits into one message, and one that travels alone."""
+        lock, machine, settings = self._lock, self._machine, self._settings
+        until = 0.0
+        if not lock.acquire(False):
+            until = monotonic() + seconds
+            if not lock.acquire(timeout=min(max(seconds, 0.0), threading.TIMEOUT_MAX)):
+                raise _nobody(len(small) + (large is not None), seconds)
+        try:
+            if self._closed:
+                raise _closed()
+            if small:
+                machine.put_many(settings.codec.wire_id, small)
+            if large is not None and settings.bare:
+                machine.put_bare((large[1][0] if large[1] else large[0],))
+            elif large is not None:
+                machine.put(settings.codec.wire_id, *large)
+            self._flush(until, seconds)
+        except BaseException:
+            machine.outbox.clear()  # its caller is told; it must not go out with somebody else's
+            raise
+        finally:
+            lock.release()
+
+    def _flush(self, until: float, seconds: float) -> None:
         machine, pipe = self._machine, self._pipe
         machine.flush(0.0)
         outbox = machine.outbox
-        until = 0.0
         while outbox:
             if pipe.send(outbox[0][1]) is None:
                 outbox.popleft()
                 until = 0.0
                 continue
-            until = until or monotonic() + seconds
-            if not pipe.wait(pipe.writable, until) and monotonic() >= until:
-                left = sum(entry[2][0] for entry in outbox)
-                outbox.clear()
-                raise Overloaded(
-                    f"{left} items were not sent: nobody took one for {seconds:g} s. Is a Pull connected, and does it read?"
-                )
+            now = monotonic()
+            until = until or now + seconds
+            if self._closed:
+                raise _closed()
+            if not pipe.wait(pipe.writable, min(until, now + _LOOK)) and monotonic() >= until:
+                raise _nobody(sum(entry[2][0] for entry in outbox), seconds)
 
     @property
     def endpoint(self) -> str:
@@ -186,9 +204,9 @@ class Push(Generic[T]):
         """Close the socket; what was sent gets ``linger`` seconds more, in the background. Idempotent."""
         if self._fork.forked:
             return
-        with self._lock:
-            if not self._closed:
-                self._closed = True
+        if not self._closed:
+            self._closed = True  # whoever waits with the lock sees it
+            with self._lock:
                 self._pipe.close()
 
     def __enter__(self) -> Self:
@@ -281,15 +299,19 @@ class Pull(Generic[T]):
         until = None if timeout is None else monotonic() + timeout
         self._fork.check()
         while True:
-            with self._lock:
-                if self._payloads or self._fill():
-                    payload = self._payloads.pop()
-                    if self._codec < 0:
-                        bare: T = payload if self._codec == LISTED else self._bare(payload)
-                        return bare
-                    item: T = self._decode(self._codec, payload, self._buffers)
-                    return item
-                self._pipe.wait(self._pipe.readable, min(until, monotonic() + 0.1) if until else monotonic() + 0.1)
+            if self._lock.acquire(timeout=-1 if until is None else max(0.0, until - monotonic())):
+                try:
+                    if self._payloads or self._fill():
+                        payload = self._payloads.pop()
+                        if self._codec < 0:
+                            bare: T = payload if self._codec == LISTED else self._bare(payload)
+                            return bare
+                        item: T = self._decode(self._codec, payload, self._buffers)
+                        return item
+                    look = monotonic() + _LOOK
+                    self._pipe.wait(self._pipe.readable, look if until is None else min(until, look))
+                finally:
+                    self._lock.release()
             if until is not None and monotonic() >= until:
                 raise RequestTimeout(
                     f"no item within {timeout:g} s; is a Push connected, and does it send?", sent=False
@@ -330,9 +352,9 @@ class Pull(Generic[T]):
         """Close the socket; what has come in and was not taken is lost. Ends ``for item in pull``. Idempotent."""
         if self._fork.forked:
             return
-        with self._lock:
-            if not self._closed:
-                self._closed = True
+        if not self._closed:
+            self._closed = True  # whoever waits with the lock sees it
+            with self._lock:
                 self._payloads = []
                 self._pipe.close(0)
 
@@ -341,3 +363,13 @@ class Pull(Generic[T]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def _closed() -> Closed:
+    return Closed("the Push is closed; make a new one")
+
+
+def _nobody(left: int, seconds: float) -> Overloaded:
+    return Overloaded(
+        f"{left} items were not sent: nobody took one for {seconds:g} s. Is a Pull connected, and does it read?"
+    )
