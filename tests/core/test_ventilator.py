@@ -315,6 +315,25 @@ def test_a_late_result_wins_and_the_second_worker_works_in_vain() -> None:
     assert side.given(1.0) == {B: {FIRST + 2: b"3"}}
 
 
+def test_only_those_who_were_given_a_job_can_answer_it() -> None:
+    side = Side()
+    side.ready(A)
+    task, other = side.put(b"1", b"2")
+    assert side.given() == {A: {FIRST: b"1"}}
+    side.ready(B)
+    assert side.given() == {B: {FIRST + 1: b"2"}}
+    for liar in (B, C):  # a worker that has another job, and a peer that is no worker
+        side.result(liar, FIRST, b"forged")
+        side.receive(liar, j.failed(FIRST, Status.INTERNAL), w.encode_error("forged", {}, 100))
+    assert side.statistics.forged == 4
+    assert side.ended() == []
+    side.ready(b"peer-A2", incarnation=A)  # the same worker, on another connection, has kept its result
+    side.result(b"peer-A2", FIRST, b"1")
+    side.result(B, FIRST + 1, b"2")
+    assert side.ended() == [task, other]
+    assert side.statistics.duplicates == 0
+
+
 def test_the_oldest_job_of_a_worker_expires_first() -> None:
     side = Side(stage_timeout=1.0)
     side.ready(A, a=5)
@@ -405,6 +424,7 @@ def test_the_reserved_worker_may_die() -> None:
     side.machine.put([late], 0.0)
     side.a.fresh.remove(late)
     late.deliveries = 2
+    late.earlier = (B,)
     side.a.alone.append(late)
     side.put(b"2")
     for _ in range(2):

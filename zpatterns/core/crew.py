@@ -16,8 +16,8 @@ class Task:
     """One job of the caller: through every stage of its route, to exactly one end."""
 
     __slots__ = (
-        "application", "assigned_at", "buffers", "codec", "deliveries", "done", "failure", "id", "payload", "route",
-        "step", "worker",
+        "application", "assigned_at", "buffers", "codec", "deliveries", "done", "earlier", "failure", "id", "payload",
+        "route", "step", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -36,9 +36,22 @@ class Task:
         """To workers, of the stage it is at."""
         self.worker: Worker | None = None
         """Who has it."""
+        self.earlier: tuple[bytes, ...] = ()
+        """Routing ids and incarnations of those who had it before, at this stage: they may answer after all."""
         self.assigned_at: float = 0.0
         self.done: bool = False
         self.failure: ZPatternsError | None = None
+
+    def answerable(self, routing_id: bytes, worker: Worker | None) -> bool:
+        """Whether this peer was given it: now, or before it was taken for lost, on this connection or another."""
+        if worker is not None and self.worker is worker:
+            return True
+        return routing_id in self.earlier or (worker is not None and worker.incarnation in self.earlier)
+
+    def forfeit(self) -> None:
+        """Its worker is taken for lost, or for too slow."""
+        if self.worker is not None:
+            self.earlier += (self.worker.routing_id, self.worker.incarnation)
 
     @property
     def line(self) -> Line:
@@ -153,6 +166,8 @@ class VentilatorStatistics:
     """Jobs given up after ``Limits.deliveries``."""
     duplicates: int = 0
     """Results of jobs that had one already, or that nobody waits for; dropped."""
+    forged: int = 0
+    """Results and failures of jobs that their sender was never given; dropped."""
     expired: int = 0
     """Jobs that a worker did not end in time."""
     workers_lost: int = 0

@@ -4,7 +4,7 @@ Invariants, asserted by the simulation after every step:
 
 * a task that has not ended is in exactly one place: it waits in the line of its stage, or one worker holds it;
 * a worker never has more of a stage than its credit, whatever it holds or is stuck with;
-* a task ends exactly once; results that come later are counted and dropped;
+* a task ends exactly once, by somebody it was given to; results that come later, or from others, are counted and dropped;
 * a task is delivered at most ``Limits.deliveries`` times to one stage; from the third time on its worker has nothing else.
 """
 
@@ -123,6 +123,7 @@ class Ventilator:
         task.id = self._next_id
         self._next_id += 1
         task.deliveries = 0
+        task.earlier = ()
         self.tasks[task.id] = task
         task.route[task.step].fresh.append(task)
 
@@ -145,12 +146,12 @@ class Ventilator:
                 raise DecodeError("a message of a worker has a header and a payload")
             command = j.parse(frames[1])
             if type(command) is j.Results:
-                self._results(worker, command, frames[2:])
+                self._results(routing_id, worker, command, frames[2:])
             elif type(command) is j.Ready:
                 self._ready(routing_id, command, now)
                 return
             elif type(command) is j.Failed:
-                self._failed(worker, command, frames[2])
+                self._failed(routing_id, worker, command, frames[2])
             elif type(command) is j.Return:
                 self._returned(worker, command, frames[2])
             elif type(command) is j.Leave:
@@ -183,7 +184,7 @@ class Ventilator:
             self._tick_at = now + self._tick
         self._say(worker, j.STOP_HEADER if self.dismissing else j.heartbeat(0))
 
-    def _results(self, worker: Worker | None, command: j.Results, rest: Frames) -> None:
+    def _results(self, routing_id: bytes, worker: Worker | None, command: j.Results, rest: Frames) -> None:
         pairs = j.pairs(command, rest)
         codec, tasks, statistics = command.codec, self.tasks, self.statistics
         for job_id, frames in pairs:
@@ -191,6 +192,9 @@ class Ventilator:
             if task is None or not task.deliveries:
                 self._unstick(worker, job_id)
                 statistics.duplicates += 1
+                continue
+            if not task.answerable(routing_id, worker):
+                statistics.forged += 1
                 continue
             self._release(worker, task)
             task.payload, task.codec, task.buffers = frames[0], codec, frames[1:]
@@ -204,11 +208,14 @@ class Ventilator:
                 statistics.done += 1
                 self.events.append(task)
 
-    def _failed(self, worker: Worker | None, command: j.Failed, payload: Any) -> None:
+    def _failed(self, routing_id: bytes, worker: Worker | None, command: j.Failed, payload: Any) -> None:
         task = self.tasks.get(command.id)
         if task is None or not task.deliveries:
             self._unstick(worker, command.id)
             self.statistics.duplicates += 1
+            return
+        if not task.answerable(routing_id, worker):
+            self.statistics.forged += 1
             return
         self._release(worker, task)
         self.statistics.failed += 1
@@ -290,6 +297,7 @@ class Ventilator:
                 line.reserved = None
         for held in worker.held.values():
             for task in list(held.values()):
+                task.forfeit()
                 self._take_back(task)
                 self._again(task)
 
@@ -379,6 +387,7 @@ class Ventilator:
             if task.assigned_at + line.timeout > now:
                 return
             self.statistics.expired += 1
+            task.forfeit()
             self._stick(task)
             self._again(task)
 
