@@ -9,7 +9,7 @@ import pytest
 from zpatterns.core.calls import Reopen
 from zpatterns.core.jobs import LOOP, Rule, Why
 from zpatterns.core.machine import Link, Sent
-from zpatterns.core.worker import Begin, Dismissed, Halt, StageJob, StageWorker
+from zpatterns.core.worker import UNSAID, Begin, Dismissed, Halt, StageJob, StageWorker
 from zpatterns.errors import Status
 from zpatterns.policy import Heartbeat
 from zpatterns.wire import jobs as j, message as w
@@ -217,6 +217,35 @@ def test_stopping_gives_back_what_has_not_begun_and_finishes_the_rest() -> None:
     side.machine.link(0, Link.DOWN, 0.0)
     side.machine.link(0, Link.UP, 0.0)
     assert side.out() == []  # it asks for nothing any more
+
+
+def test_what_is_done_while_it_leaves_survives_a_new_connection() -> None:
+    side = Side()
+    side.jobs(1)
+    (one,) = side.begun()
+    side.machine.stop()
+    side.said()
+    side.machine.link(0, Link.DOWN, 0.0)
+    side.machine.reply(one, 1, b"r1")
+    side.machine.link(0, Link.UP, 0.0)
+    assert [type(each) for each in side.said()] == [j.Ready, j.Leave, j.Results]
+
+
+def test_a_ventilator_that_gives_jobs_and_takes_no_answers_fills_nothing() -> None:
+    side = Side()
+    side.jobs(1)
+    side.machine.reply(side.begun()[0], 1, b"r1")
+    side.machine.flush(0.0)
+    _, _, token = side.machine.outbox.popleft()
+    side.machine.sent(token, Sent.FULL, 0.0)
+    flat: list[int | bytes] = [field for number in range(1024) for field in (number, b"")]
+    message = j.jobs("nobody has it", 1, 1, 1000, 1024), j.encode_array(flat)
+    for _ in range(UNSAID // 2):
+        side.receive(*message)
+    assert len(side.machine._letters) <= UNSAID + 4
+    assert side.statistics.forgotten > 1024 * UNSAID / 8
+    side.machine.link(0, Link.WRITABLE, 0.0)
+    assert len(side.said()) > UNSAID
 
 
 def test_a_handler_that_was_told_already_is_not_told_again() -> None:

@@ -23,6 +23,9 @@ from .jobs import Rule, Why
 from .machine import Frame, Frames, Link, Sent
 from .ventilator import TICKS
 
+UNSAID = 4096
+"""Answers that wait for a ventilator that gives jobs and takes no answers, after which its jobs are forgotten."""
+
 
 class StageJob:
     """One job at the worker."""
@@ -93,7 +96,7 @@ class WorkerStatistics:
     returned: int = 0
     """Jobs given back, for another worker."""
     forgotten: int = 0
-    """Jobs that had not begun when the connection was lost."""
+    """Jobs that had not begun when the connection was lost, or came while the ventilator took no more answers."""
     connections: int = 0
     undecodable: int = 0
     """Messages that are not of the protocol; dropped."""
@@ -164,6 +167,9 @@ class StageWorker:
         pairs = j.pairs(command, rest)
         stage = self.stages.get(command.stage)
         self.statistics.received += len(pairs)
+        if self._blocked and len(self._letters) + sum(map(len, self._results.values())) >= UNSAID:
+            self.statistics.forgotten += len(pairs)
+            return
         room = 0 if stage is None or self.leaving else stage.concurrency - len(stage.waiting)
         if len(pairs) > room:  # it may have been on its way when we left; else it is beyond our credit
             self._return([job_id for job_id, _ in pairs[room:]], started=0)
@@ -244,6 +250,9 @@ class StageWorker:
             self.statistics.connections += 1
             if not self.leaving:
                 self._send((self._greeting, b""))
+            elif self.jobs or self._results or self._letters:  # results are taken from those that are known
+                self._send((self._greeting, b""))
+                self._send((j.LEAVE_HEADER, b""))
         if self._letters:
             for frames in self._letters:
                 self._send(frames)
