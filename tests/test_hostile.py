@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -9,7 +10,12 @@ import zmq
 
 import zpatterns
 from zpatterns import DecodeError
-from zpatterns.wire import pair as p
+from zpatterns._shell.delivery import opened
+from zpatterns.core.gaps import Line
+from zpatterns.core.intake import Chunk, Intake, Route
+from zpatterns.core.subscriber import Subscriber
+from zpatterns.core.subscriptions import Subscription
+from zpatterns.wire import pair as p, published as pub
 
 from .worlds import LIMIT, until
 
@@ -26,3 +32,36 @@ def test_a_codec_that_means_none_is_decoded_all_the_same() -> None:
             with pytest.raises(DecodeError):
                 pair.receive(timeout=LIMIT)
             until(lambda: pair.connected)
+
+
+def test_topics_and_tables_that_are_too_long_are_not_remembered() -> None:
+    machine = Subscriber(1, nonce=lambda: b"n" * 16)
+    machine.open(intake := Intake(10, zpatterns.Overflow.DROP_OLDEST, None))
+    machine.subscribe(Subscription(b"lab.", intake, matches=lambda topic: topic.endswith(b"\0"), application=1), 0.0)
+    header = pub.record(pub.head(1, 0, b"12345678"), 1, 1, 0)
+    for topic in (b"lab." + b"x" * 300, b"lab." + b"x" * 300 + b"\0"):
+        machine.receive(0, (topic, header + b"\x01"), 0.0)
+        machine.receive(0, (pub.HEARTBEAT_TOPIC, header + pub.table([(topic, 1)], complete=False)), 0.0)
+    beyond = pub.table([(b"lab.x\0", 2**63)], complete=False)
+    machine.receive(0, (pub.HEARTBEAT_TOPIC, header + beyond), 0.0)
+    assert machine.statistics.undecodable == 5
+    assert not machine._unwanted
+    assert not machine._ledger.lines()
+
+
+@pytest.mark.parametrize(("codec", "payload"), [(1, b"\xdd\x00\x40\x00\x00" + b"\x90" * 2**22), (3, b"\x90" * 2**22)])
+def test_an_array_of_bodies_that_would_grow_is_not_opened(codec: int, payload: bytes) -> None:
+    line = Line(b"count\0", b"12345678", 1)
+    chunk = Chunk(
+        Route(line, Intake(10, zpatterns.Overflow.DROP_OLDEST, None), zpatterns.Topic("count", int)),
+        1, 4, codec, payload, (), 1.0,
+    )  # fmt: skip
+    tracemalloc.start()
+    messages = opened(chunk, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(messages) == 4
+    assert peak < 2 * len(payload) + 2**20
+    for message in messages:
+        with pytest.raises(DecodeError):
+            message.body

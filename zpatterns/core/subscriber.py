@@ -172,6 +172,8 @@ class Subscriber:
                 return
             if not 0 < count <= wire.BATCH_COUNT_MAX or not 0 < first < 2**62:
                 raise DecodeError("a count or sequence out of range", frames=[data])
+            if len(topic) > wire.LONGEST_SUBSCRIPTION:  # topics are remembered, so they must be short
+                raise DecodeError("a topic that is too long", frames=[topic])
             if bool(buffers) is not bool(head.flags & wire.BUFFERS) or (buffers and count > 1):
                 raise DecodeError("frames that the header does not tell of", frames=[data])
         except (struct.error, DecodeError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from .._shell.flowing import Settings
 from .._shell.guards import ForkGuard
 from ..core.flow import LISTED, FlowStatistics, Inflow, Outflow
-from ..core.machine import Frames
+from ..core.machine import Frame, Frames
 from ..drive.flows import PULL, PUSH
 from ..drive.sockets import Context
 from ..endpoint import Insecure

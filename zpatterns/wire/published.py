@@ -127,8 +127,10 @@ def parse_table(payload: Buffer) -> Table:
             or len(topics) != len(last)
         ):
             raise ValueError("wrong shape")
-        if last and min(last) < 1:
-            raise ValueError("a sequence starts at 1")
+        if last and not 1 <= min(last) <= max(last) < 2**62:
+            raise ValueError("a sequence starts at 1, and ends somewhere")
+        if topics and max(map(len, topics)) > LONGEST_SUBSCRIPTION:
+            raise ValueError("a topic that is too long")
         return Table(dict(zip(topics, last, strict=True)), bool(flat[0]))
     except Exception as cause:
         raise DecodeError("not a table of last sequences", frames=[payload]) from cause
