@@ -176,3 +176,19 @@ class VentilatorStatistics:
     """Workers turned away: there are too many."""
     undecodable: int = 0
     """Messages that are not of the protocol; dropped."""
+
+
+def answered(
+    tasks: Mapping[int, Task], job_id: int, routing_id: bytes, worker: Worker | None, statistics: VentilatorStatistics
+) -> Task | None:
+    """The task that a peer answers, if it may: it was given to that peer, and has no answer yet."""
+    task = tasks.get(job_id)
+    if task is None or not task.deliveries:
+        if worker is not None:
+            worker.stuck.pop(job_id, None)
+        statistics.duplicates += 1
+        return None
+    if task.answerable(routing_id, worker):
+        return task
+    statistics.forged += 1
+    return None

@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import DeadLetter, DecodeError, JobFailed, NoSuchService, Status, ZPatternsError
 from ..policy import DEFAULT_WORKER_TIMEOUT, Heartbeat, Limits
 from ..wire import jobs as j, message as w
-from .crew import Line, Task, VentilatorStatistics, Worker
+from .crew import Line, Task, VentilatorStatistics, Worker, answered
 from .handing import Handing
 from .machine import Frames, Link, Sent
 from .outlet import RETRY_INTERVAL
@@ -188,13 +188,8 @@ class Ventilator:
         pairs = j.pairs(command, rest)
         codec, tasks, statistics = command.codec, self.tasks, self.statistics
         for job_id, frames in pairs:
-            task = tasks.get(job_id)
-            if task is None or not task.deliveries:
-                self._unstick(worker, job_id)
-                statistics.duplicates += 1
-                continue
-            if not task.answerable(routing_id, worker):
-                statistics.forged += 1
+            task = answered(tasks, job_id, routing_id, worker, statistics)
+            if task is None:
                 continue
             self._release(worker, task)
             task.payload, task.codec, task.buffers = frames[0], codec, frames[1:]
@@ -209,13 +204,8 @@ class Ventilator:
                 self.events.append(task)
 
     def _failed(self, routing_id: bytes, worker: Worker | None, command: j.Failed, payload: Any) -> None:
-        task = self.tasks.get(command.id)
-        if task is None or not task.deliveries:
-            self._unstick(worker, command.id)
-            self.statistics.duplicates += 1
-            return
-        if not task.answerable(routing_id, worker):
-            self.statistics.forged += 1
+        task = answered(self.tasks, command.id, routing_id, worker, self.statistics)
+        if task is None:
             return
         self._release(worker, task)
         self.statistics.failed += 1
