@@ -13,9 +13,7 @@ from zpatterns import DecodeError
 from zpatterns._shell.delivery import opened
 from zpatterns.core.gaps import Line
 from zpatterns.core.intake import Chunk, Intake, Route
-from zpatterns.core.subscriber import Subscriber
-from zpatterns.core.subscriptions import Subscription
-from zpatterns.wire import pair as p, published as pub
+from zpatterns.wire import pair as p
 
 from .worlds import LIMIT, until
 
@@ -32,21 +30,6 @@ def test_a_codec_that_means_none_is_decoded_all_the_same() -> None:
             with pytest.raises(DecodeError):
                 pair.receive(timeout=LIMIT)
             until(lambda: pair.connected)
-
-
-def test_topics_and_tables_that_are_too_long_are_not_remembered() -> None:
-    machine = Subscriber(1, nonce=lambda: b"n" * 16)
-    machine.open(intake := Intake(10, zpatterns.Overflow.DROP_OLDEST, None))
-    machine.subscribe(Subscription(b"lab.", intake, matches=lambda topic: topic.endswith(b"\0"), application=1), 0.0)
-    header = pub.record(pub.head(1, 0, b"12345678"), 1, 1, 0)
-    for topic in (b"lab." + b"x" * 300, b"lab." + b"x" * 300 + b"\0"):
-        machine.receive(0, (topic, header + b"\x01"), 0.0)
-        machine.receive(0, (pub.HEARTBEAT_TOPIC, header + pub.table([(topic, 1)], complete=False)), 0.0)
-    beyond = pub.table([(b"lab.x\0", 2**63)], complete=False)
-    machine.receive(0, (pub.HEARTBEAT_TOPIC, header + beyond), 0.0)
-    assert machine.statistics.undecodable == 5
-    assert not machine._unwanted
-    assert not machine._ledger.lines()
 
 
 @pytest.mark.parametrize(("codec", "payload"), [(1, b"\xdd\x00\x40\x00\x00" + b"\x90" * 2**22), (3, b"\x90" * 2**22)])

@@ -48,10 +48,9 @@ class Task:
             return True
         return routing_id in self.earlier or (worker is not None and worker.incarnation in self.earlier)
 
-    def forfeit(self) -> None:
+    def forfeit(self, worker: Worker) -> None:
         """Its worker is taken for lost, or for too slow."""
-        if self.worker is not None:
-            self.earlier += (self.worker.routing_id, self.worker.incarnation)
+        self.earlier += (worker.routing_id, worker.incarnation)
 
     @property
     def line(self) -> Line:

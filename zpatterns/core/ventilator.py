@@ -287,7 +287,7 @@ class Ventilator:
                 line.reserved = None
         for held in worker.held.values():
             for task in list(held.values()):
-                task.forfeit()
+                task.forfeit(worker)
                 self._take_back(task)
                 self._again(task)
 
@@ -356,7 +356,7 @@ class Ventilator:
                 self._lose(worker)
                 continue
             for line, held in worker.held.items():
-                self._expire(line, held, now)
+                self._expire(worker, line, held, now)
             if worker.said >= TICKS:
                 self._say(worker, j.STOP_HEADER if self.dismissing else j.heartbeat(0))
         for line in self.lines.values():
@@ -370,14 +370,14 @@ class Ventilator:
                     self._end(task, NoSuchService(text))
                 line.purge()
 
-    def _expire(self, line: Line, held: dict[int, Task], now: float) -> None:
+    def _expire(self, worker: Worker, line: Line, held: dict[int, Task], now: float) -> None:
         """The oldest are first, and all have the same time."""
         while held:
             task = next(iter(held.values()))
             if task.assigned_at + line.timeout > now:
                 return
             self.statistics.expired += 1
-            task.forfeit()
+            task.forfeit(worker)
             self._stick(task)
             self._again(task)
 
