@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .chaos import brokered, cancels, cycles, jobs, kills, malformed
+from .chaos import brokered, cancels, cycles, jobs, kills, lies, malformed
 
 SLACK = 5.0
 """Seconds a call may be late here: the machine may be busy. The long form is strict, and says so in its report."""
@@ -70,3 +70,8 @@ def test_malformed(world: Any) -> None:
 
 def test_open_and_close(tmp_path: Path) -> None:
     cycles.check(*cycles.scenario(300, tmp_path))
+
+
+def test_lies() -> None:
+    """Nothing that a peer sends reaches an exception in publish/subscribe, pipelines and pairs."""
+    assert min(lies.scenario(10_000, seed=1).values()) > 300

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.worlds import Awaiting, Blocking
 
-from . import brokered, cancels, cycles, jobs, kills, malformed
+from . import brokered, cancels, cycles, jobs, kills, lies, malformed
 
 SHARE = 0.999
 """Of the calls end within their deadline + 100 ms ..."""
@@ -62,6 +62,7 @@ def main() -> int:
         failed += _report("random cancels", lambda: _cancels(given.calls, given.seed))
         failed += _report("malformed, blocking", lambda: str(dict(malformed.scenario(Blocking(), given.messages, 1))))
         failed += _report("malformed, asyncio", lambda: _malformed_asyncio(given.messages, given.seed))
+        failed += _report("lies", lambda: str(dict(lies.scenario(10 * given.messages, given.seed))))
         failed += _report("open and close", lambda: _cycles(given.cycles, folder))
     return 1 if failed else 0
 
