@@ -66,11 +66,11 @@ INDEX_FAULTS = """
 import build
 demo.to_a_server = demo.through_a_broker = lambda *_: None
 results = build.pipeline.map
-def with_faults(*arguments):
-    for number, indexed in enumerate(results(*arguments)):
+def with_faults(*arguments, **options):
+    for number, indexed in enumerate(results(*arguments, **options)):
         if number == 0:
             indexed = indexed[1:] * 2
-        elif number == 1:
+        elif number < 9:
             indexed = [each.model_copy(update={"definitions": each.definitions[1:]}) for each in indexed]
         yield indexed
 build.pipeline.map = with_faults

@@ -57,7 +57,8 @@ def build(count: Build, screen: Screen) -> None:
         screen.event(f"{WORKERS} worker processes are there, and their progress will be heard")
         watcher = threading.Thread(target=watch, args=(subscriber, count, screen), daemon=True)
         watcher.start()
-        for indexed in pipeline.map(batches(count.files), index_files):
+        jobs = list(batches(count.files))
+        for indexed in pipeline.map(jobs, index_files, window=len(jobs), ordered=False):
             count.index += indexed
             count.redelivered = pipeline.statistics.redelivered
             if not count.killed and len(count.index) > len(count.files) / 3:

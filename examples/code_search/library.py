@@ -16,7 +16,7 @@ LEFT_OUT = {
 
 
 def files(at_most: int) -> list[File]:
-    """One for each module; if there are too many, as many of them, from all over."""
+    """One for each module, in order; if there are too many, as many of them, from all over."""
     root = Path(sysconfig.get_path("stdlib"))
     found: dict[str, File] = {}
     for folder, folders, names in os.walk(root):
@@ -27,7 +27,7 @@ def files(at_most: int) -> list[File]:
                 parts = path.relative_to(root).with_suffix("").parts
                 module = ".".join(parts if parts[-1] != "__init__" or len(parts) == 1 else parts[:-1])
                 found[module] = File(module=module, path=str(path))
-    every, count = list(found.values()), min(at_most, len(found))
+    every, count = [found[module] for module in sorted(found)], min(at_most, len(found))
     return [every[n * len(every) // count] for n in range(count)]
 
 
@@ -39,7 +39,8 @@ INDEX = TypeAdapter(list[Indexed])
 
 
 def save(index: list[Indexed], path: Path) -> None:
-    path.write_bytes(INDEX.dump_json(index))
+    """In the order of ``files``."""
+    path.write_bytes(INDEX.dump_json(sorted(index, key=lambda indexed: indexed.file.module)))
 
 
 def load(path: Path) -> list[Indexed]:
