@@ -51,14 +51,20 @@ class Node:
         else:
             self.turn()
 
+    def _trace(self, what: str, *details: Any) -> None:
+        if self.world.trace is not None:
+            self.world.trace(what, type(self.machine).__name__, self.world.now, *details)
+
     def turn(self) -> None:
         machine, now = self.machine, self.world.now
         while self.links:
             port, state = self.links.popleft()
+            self._trace("link", port, state.name)
             machine.link(port, state, now)
             self.told(port, state)
         while self.inbox and machine.expects:
             port, frames = self.inbox.popleft()
+            self._trace("received", port, *frames)
             machine.receive(port, frames, now)
             self.took(port, frames)
         if machine.wakes_at is not None and machine.wakes_at <= now:
@@ -69,6 +75,7 @@ class Node:
         machine.flush(now)
         while machine.outbox:
             port, frames, _ = machine.outbox.popleft()
+            self._trace("sent", port, *frames)
             self.out(port, frames)
         if machine.wakes_at is not None:
             self.arm(max(machine.wakes_at, now))
