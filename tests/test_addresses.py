@@ -82,8 +82,7 @@ def test_only_its_owner_may_connect(world: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("transport", ["pgm", "epgm"])
 def test_a_transport_on_which_nothing_comes_back(world: Any, transport: str) -> None:
     endpoint = f"{transport}://127.0.0.1;239.192.1.1:5555"
-    start = world.serving(server_of(world, endpoint, security=Insecure())).__enter__
-    refused(ConfigurationError, "this pattern needs tcp://", start)
+    refused(ConfigurationError, "this pattern needs tcp://", lambda: server_of(world, endpoint, security=Insecure()))
 
     def connect() -> None:
         with world.client(endpoint, security=Insecure()) as client:
