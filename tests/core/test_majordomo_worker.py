@@ -273,3 +273,16 @@ def test_goodbye() -> None:
     hand.machine.link(0, Link.DOWN, hand.now)
     hand.machine.link(0, Link.UP, hand.now)
     assert not hand.out()  # nobody begins a conversation now
+
+
+def test_a_plain_request_that_comes_again_in_a_new_conversation_is_answered_there() -> None:
+    hand = Hand()
+    hand.hear(b"", W01, b"\x02", id_of(1), b"", b"hello")
+    job = hand.job()
+    hand.reopened()
+    hand.ours()
+    assert job.stopped is None
+    hand.hear(b"", W01, b"\x02", id_of(1), b"", b"hello")
+    assert not hand.events(Job)
+    hand.replier.reply_plain(job, (b"olleh",))
+    assert hand.out() == [(b"", W01, b"\x03", id_of(1), b"", b"olleh")]

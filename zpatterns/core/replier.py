@@ -44,6 +44,7 @@ class Replier:
         self.statistics: ReplierStatistics = ReplierStatistics()
         self.incarnation: bytes = incarnation
         self.stopping: bool = False
+        self.expects: bool = True  # a request can come at any time
         self._rules = rules
         self._answers_all = answers_all
         self._limits = limits or Limits()
@@ -55,9 +56,6 @@ class Replier:
         self.outbox: deque[tuple[int, Frames, Any]] = self._outlet.outbox
         self._window = Window(self._limits.dedupe, self._limits.dedupe_window)
         self._timers: Timers[Job] = Timers()
-
-    expects: bool = True
-    """A request can come at any time."""
 
     @property
     def running(self) -> int:
@@ -121,8 +119,9 @@ class Replier:
             return
         self.statistics.received += 1
         job = Job(routing_id, path, None, body)
-        if job.key in self._jobs:
+        if (here := self._jobs.get(job.key)) is not None:
             self.statistics.duplicates += 1
+            here.routing_id, here.path = job.routing_id, job.path  # where it came from last
         elif self._has_room(job, rule):
             self._queue(job, rule)
 
@@ -355,8 +354,9 @@ class Replier:
 
     def gone(self, routing_id: bytes) -> None:
         """A peer is not there any more: what it may not come back for is stopped."""
-        for job in [job for job in self._jobs.values() if job.routing_id == routing_id and not job.returns]:
-            self._stop(job, Why.GONE)
+        for job in [job for job in self._jobs.values() if job.routing_id == routing_id]:
+            if not (job.returns or (self._answers_all and job.header is None)):  # 7/MDP: a broker may give it again
+                self._stop(job, Why.GONE)
 
     def wake(self, now: float) -> None:
         """Budgets that are spent, readers that are gone, peers that may read again."""

@@ -50,6 +50,7 @@ class Peer:
             self.outbox.extend((0, frames, frames) for frames in self.blocked)
         else:
             self.up = state is Link.UP
+            self.outbox.clear()
             if self.up:
                 self.connected(now)
         self.blocked.clear()
