@@ -1414,3 +1414,22 @@ def test_a_small_call_beside_a_large_one_is_no_batch() -> None:
     for payload in (b"small", bytes(10_000)):
         client.machine.start(Call("m", payload, 6.0, 1))
     assert sorted(len(message.frames[3]) for message in client.out(0.0)) == [5, 10_000]
+
+
+def test_what_is_under_way_does_not_fill_the_queue() -> None:
+    client = Client(limits=Limits(queue=2))
+    for _ in range(5):
+        client.start()
+    assert len(client.out()) == len(client.machine.calls) == 5
+
+
+def test_what_was_cancelled_fills_no_queue() -> None:
+    client = Client(up=False, limits=Limits(queue=3))
+    for _ in range(100):
+        client.machine.cancel(client.start())
+        assert len(client.machine._waiting.queue) <= 3
+    client.start()
+    client.start()
+    client.start()
+    with pytest.raises(Overloaded):
+        client.start()

@@ -67,7 +67,7 @@ class Requester:
         """Enter a call. It goes out with the next ``flush``; raises Overloaded when the queue is full."""
         if self.closed:
             raise Closed("the client is closed; make a new one")
-        if len(self.calls) >= self._limits.queue:  # less than that cannot fill the queue
+        if len(self._waiting.queue) + len(self._waiting.pausing) >= self._limits.queue:
             self._waiting.make_room()
         call_id = call.id = self._sending.new_id()
         if call.method is not None:

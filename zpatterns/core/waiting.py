@@ -23,12 +23,11 @@ class Waiting:
         self._random = random
 
     def make_room(self) -> None:
-        """If the queue is full: what has ended takes no room; raises Overloaded if there is none then."""
-        if len(self.queue) + len(self.pausing) >= self._limit:
-            self.queue = deque(call for call in self.queue if not call.done)
-            waits = len(self.queue) + len(self.pausing)
-            if waits >= self._limit:
-                raise verdicts.queue_full(waits)
+        """The queue is full: what has ended takes no room; raises Overloaded if there is none then."""
+        self.queue = deque(call for call in self.queue if not call.done)
+        waits = len(self.queue) + len(self.pausing)
+        if waits >= self._limit:
+            raise verdicts.queue_full(waits)
 
     def back(self, call: Call, port: Port) -> None:
         """It was not taken, and waits again, in front; if some incarnation may have it, for that one alone."""
