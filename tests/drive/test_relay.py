@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from tests.worlds import LIMIT, until
+from zpatterns.drive import relay as relay_module
 from zpatterns.drive.relay import Relay, waiter
 
 
@@ -34,7 +37,8 @@ class Waiting:
             thread.join(LIMIT)
 
 
-def test_each_wakes_the_next() -> None:
+def test_each_wakes_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_module, "_STALL", LIMIT)  # on a busy machine the loop would wake one itself
     waiting = Waiting(Relay(), 20)
     waiting.wake()
     assert waiting.ran == list(range(20))
