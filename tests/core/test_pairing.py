@@ -157,6 +157,10 @@ def test_a_connected_end_that_is_greeted_answers() -> None:
     end.greeted()  # before its own handshake is reported
     assert end.out() == [ANSWER]
     assert end.machine.paired
+    end.link(Link.UP)
+    end.pass_time(10.0)  # the answer to its own greeting may lie behind items that nobody reads yet
+    assert end.machine.paired
+    assert Reopen(0) not in end.events()
 
 
 def test_greetings_and_answers_for_which_there_is_no_room_are_sent_later() -> None:

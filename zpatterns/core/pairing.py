@@ -264,7 +264,8 @@ class Pairing:
             self._pair()
             return
         if not self._accepts:
-            self._greet_at = now + self._pause
+            if not self.paired:  # its greeting may have come before the news that it is connected
+                self._greet_at = now + self._pause
         elif self._greet_at is None:  # else one that came before does not greet, and others must not prolong its time
             self._greet_at = now + self._patience
         if self._refused_at is None:
