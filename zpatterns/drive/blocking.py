@@ -298,7 +298,15 @@ class Tenancy:
                 loop.flush()
         finally:
             if mine:
-                self._leave()
+                if self._last is not None:
+                    self._leave()
+                else:  # what _leave does, without a call before it is done: Ctrl-C hits at the start of calls
+                    if self._driver == me:
+                        self._driver = 0
+                    try:
+                        self._drive.release()
+                    except RuntimeError:  # it was not ours after all
+                        pass
                 if loop.posted or self._open_calls or loop.machine.events:
                     self._hand_over()
         return call.done
