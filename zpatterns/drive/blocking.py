@@ -300,7 +300,7 @@ class Tenancy:
             if mine:
                 if self._last is not None:
                     self._leave()
-                else:  # what _leave does, without a call before it is done: Ctrl-C hits at the start of calls
+                else:  # as _leave does, but before any call: Ctrl-C hits as calls begin
                     if self._driver == me:
                         self._driver = 0
                     try:
@@ -327,10 +327,7 @@ class Tenancy:
 
     def wake(self, lock: LockType) -> None:
         """From the thread that turns the loop: whoever waits for this lock may go on."""
-        if self._serving:
-            self._relay.add(lock)
-        else:
-            lock.release()
+        (self._relay.add if self._serving else LockType.release)(lock)
 
     def _busy(self) -> bool:
         return bool(self._loop.posted or self._open_calls or self._loop.machine.events)
@@ -345,10 +342,8 @@ class Tenancy:
         finally:
             if self._driver == me:
                 self._driver = 0
-            try:
+            with suppress(RuntimeError):  # it was not ours after all
                 self._drive.release()
-            except RuntimeError:  # it was not ours after all
-                pass
 
     def _run_late(self) -> None:
         """Posted while somebody closed: the machine refuses it."""
