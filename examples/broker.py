@@ -38,6 +38,7 @@ if __name__ == "__main__":
         workers = [spawn.Process(target=work, args=(broker.backend,), name=name, daemon=True) for name in names]
         for process in workers:
             process.start()
+        broker.wait_for_workers("calc", 2, timeout=30.0)
         with RequestClient(broker.frontend, service="calc", timeout=30.0) as client:
             futures = [client.submit(SQUARE, number) for number in range(1000)]
             print("squares:", sum(future.result() for future in futures))

@@ -429,6 +429,19 @@ def test_after_so_many_lost_workers_a_request_is_a_dead_letter() -> None:
     assert not desk.out() and desk.statistics.dead == 3 and desk.ended() == 4
 
 
+def test_a_dead_letter_that_is_given_out_again_waits_for_a_worker() -> None:
+    desk = Desk(limits=Limits(deliveries=1))
+    desk.ours()
+    desk.request(1, flags=IDEMPOTENT)
+    desk.out()
+    desk.disconnect()
+    desk.out()
+    assert desk.machine.replay(id_of(1), desk.now)
+    desk.wake(LATE + 10.0)
+    desk.ours()
+    assert desk.one()[0] == b"w1"
+
+
 def test_a_plain_dead_letter_is_given_out_as_it_was() -> None:
     desk = Desk(limits=Limits(deliveries=1))
     desk.ready()
@@ -555,6 +568,43 @@ def test_a_young_broker_and_one_whose_worker_has_just_gone_have_requests_wait() 
     assert desk.error()[0] == Status.NOT_FOUND
 
 
+def test_what_waits_for_a_name_that_nobody_serves_is_refused_when_the_patience_is_over() -> None:
+    desk = Desk(young=True)
+    desk.request(1, budget=60_000)
+    desk.request(2, service=b"other", budget=60_000)
+    desk.plain(service=b"other")  # as 7/MDP has it
+    desk.now += 1.0
+    desk.request(3, service=b"other", budget=60_000)
+    desk.ours()
+    assert desk.given() == [id_of(1)] and not desk.out()
+    desk.wake(LATE + 3.0)
+    assert [message[1] for message in desk.out() if message[0] == b"c1"] == [id_of(2), id_of(3)]
+    assert desk.statistics.refused == desk.ended() == 2
+
+
+def test_what_waits_when_the_last_worker_goes_waits_for_another_no_longer_than_that() -> None:
+    desk = Desk()
+    desk.ready()
+    desk.request(1, budget=60_000, flags=IDEMPOTENT)
+    desk.request(2, budget=60_000)
+    desk.plain()
+    desk.out()
+    desk.now += 1.0
+    desk.disconnect()
+    assert not desk.out()
+    desk.now += 1.0
+    desk.request(3, budget=60_000)
+    desk.wake(LATE + 3.9)
+    assert not desk.out()
+    desk.wake(LATE + 4.0)
+    errors = {message[1]: (w.parse(message[5]), w.decode_error(message[6])[0]) for message in desk.out()}
+    lost, text = errors.pop(id_of(1))
+    assert isinstance(lost, w.Error) and (lost.status, lost.flags) == (Status.UNAVAILABLE, w.LOST | w.NOT_TAKEN)
+    assert "lost" in text and "no worker serves" in text
+    assert {(command.status, command.flags) for command, _ in errors.values()} == {(Status.NOT_FOUND, w.NOT_TAKEN)}  # type: ignore[union-attr]
+    assert [*errors] == [id_of(2), id_of(3)] and desk.ended() == 3
+
+
 def test_full_queues_are_overloaded_and_plain_clients_are_told_as_far_as_they_listen() -> None:
     desk = Desk(limits=Limits(client_queue=2, service_queue=3))
     desk.ready()
@@ -652,6 +702,23 @@ def test_draining_and_stopping() -> None:
     desk.machine.abort()
     assert sorted(message[0] for message in desk.out()) == [b"c1", b"w1"]
     assert desk.statistics.outcome_unknown == 1 and desk.ended() == 4
+
+
+def test_a_broker_that_stops_waits_for_no_worker_that_is_gone() -> None:
+    desk = Desk()
+    desk.ours(credit=8)
+    desk.request(1, flags=IDEMPOTENT)
+    desk.request(2)
+    desk.request(3, flags=IDEMPOTENT)
+    desk.out()
+    desk.machine.stop()
+    desk.capacity(b"w1", 0)  # it stops, too
+    desk.fail(3, Status.UNAVAILABLE)
+    assert desk.one()[1] == id_of(3) and desk.machine.running == 2
+    desk.unroutable(b"w1", b"", W01, b"\x04")
+    flags = {message[1]: w.parse(message[5]).flags for message in desk.out()}  # type: ignore[union-attr]
+    assert flags == {id_of(1): w.LOST | w.NOT_TAKEN, id_of(2): w.LOST}
+    assert not desk.machine.running and desk.ended() == 3
 
 
 # Other protocols ------------------------------------------------------------------------------------------------------

@@ -572,6 +572,16 @@ def test_lost_and_then_refused_is_still_unknown() -> None:
     assert type(client.failure(call)) is OutcomeUnknown
 
 
+def test_lost_behind_a_broker_and_given_back_is_sent_again_and_then_unknown() -> None:
+    client = Client()
+    call = client.start(idempotent=True, attempts=2)
+    client.refuse(call, Status.UNAVAILABLE, w.NOT_TAKEN | w.LOST, now=0.1)
+    client.wake(0.2)
+    assert len(client.out(0.2)) == 2
+    client.refuse(call, Status.NOT_FOUND, now=0.3)
+    assert type(client.failure(call)) is OutcomeUnknown
+
+
 def test_refused_by_one_server_while_another_has_it_is_not_the_end() -> None:
     client = Client(2)
     call = client.start(idempotent=True, attempts=2)

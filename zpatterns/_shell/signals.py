@@ -1,7 +1,8 @@
-"""SIGINT and SIGTERM for the time that something runs in the main thread."""
+"""SIGINT and SIGTERM for the time that something runs in the main thread. One that is ignored stays so, as shells have it."""
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 from collections.abc import Callable, Generator
@@ -9,15 +10,35 @@ from contextlib import contextmanager
 from typing import Any
 
 
+def _wanted() -> list[signal.Signals]:
+    """In another thread there are no signals; worker processes and background jobs of a shell ignore SIGINT."""
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    return [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) is not signal.SIG_IGN]
+
+
 @contextmanager
 def on_signal(stop: Callable[[str], None]) -> Generator[None]:
-    """Call ``stop`` with the signal's name at each of them; in another thread there are no signals."""
+    """Call ``stop`` with the signal's name at each of them."""
     previous: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            previous[number] = signal.signal(number, lambda got, _: stop(signal.Signals(got).name))
+    for number in _wanted():
+        previous[number] = signal.signal(number, lambda got, _: stop(signal.Signals(got).name))
     try:
         yield
     finally:
         for restored, handler in previous.items():
             signal.signal(restored, handler)
+
+
+@contextmanager
+def on_loop_signal(stop: Callable[[str], None]) -> Generator[None]:
+    """The same as a callback of the running loop."""
+    loop = asyncio.get_running_loop()
+    installed = _wanted()
+    for number in installed:
+        loop.add_signal_handler(number, stop, number.name)
+    try:
+        yield
+    finally:
+        for number in installed:
+            loop.remove_signal_handler(number)

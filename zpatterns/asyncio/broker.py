@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import threading
+from contextlib import nullcontext
 from time import monotonic
 from types import TracebackType
 from typing import Literal, Self
 
 from .._shell.brokering import Balance, BrokerParts, changed, check_broker
 from .._shell.guards import ForkGuard, check_loop
+from .._shell.opening import checked_service
+from .._shell.signals import on_loop_signal
 from ..core.broker_peers import BrokerStatistics
 from ..core.broker_report import ServiceReport, report
 from ..core.dead_letters import DeadLetter
@@ -19,7 +20,7 @@ from ..drive.abrokering import AsyncBroker
 from ..drive.sockets import Context
 from ..endpoint import Insecure
 from ..errors import Closed
-from ..policy import DEFAULT_GRACE, Heartbeat, Limits, SocketOptions
+from ..policy import DEFAULT_GRACE, DEFAULT_TIMEOUT, Heartbeat, Limits, SocketOptions
 
 log: logging.Logger = logging.getLogger("zpatterns")
 
@@ -35,6 +36,7 @@ class Broker:
         name: str = "broker",
         balance: Balance = "least recently used",
         dialect: Literal["majortomo"] | None = None,
+        grace: float = DEFAULT_GRACE,
         limits: Limits | None = None,
         heartbeat: Heartbeat | None = None,
         options: SocketOptions | None = None,
@@ -55,7 +57,7 @@ class Broker:
         self._broker: AsyncBroker | None = None
         self._stopped = asyncio.Event()
         self._shutting: asyncio.Task[None] | None = None
-        self._grace = DEFAULT_GRACE
+        self._grace = grace
 
     @property
     def frontend(self) -> str:
@@ -95,27 +97,25 @@ class Broker:
         """Take requests again."""
         self._running().machine.resume()
 
-    def run(self, *, grace: float = DEFAULT_GRACE) -> None:
+    async def wait_for_workers(self, service: str, /, count: int = 1, timeout: float = DEFAULT_TIMEOUT) -> int:
+        """As ``zpatterns.Broker.wait_for_workers``."""
+        return await self._running().wait(checked_service(service), count, timeout)
+
+    def run(self, *, grace: float | None = None) -> None:
         """Serve on a loop of its own until SIGINT or SIGTERM; see ``zpatterns.Broker.run``."""
         asyncio.run(self.serve(grace=grace, signals=True))
 
-    async def serve(self, *, grace: float = DEFAULT_GRACE, signals: bool = False) -> None:
+    async def serve(self, *, grace: float | None = None, signals: bool = False) -> None:
         """Serve until ``stop()`` is called or the task is cancelled; ``signals=True`` stops on SIGINT and SIGTERM too."""
-        self._grace = grace
+        if grace is not None:
+            self._grace = grace
         self._open()
-        loop = asyncio.get_running_loop()
-        installed: list[int] = []
-        if signals and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, self._on_signal, number)
-                installed.append(number)
-        try:
-            await self._stopped.wait()
-            await self._shut()
-        finally:
-            for installed_number in installed:
-                loop.remove_signal_handler(installed_number)
-            self._close_now()
+        with on_loop_signal(self._on_signal) if signals else nullcontext():
+            try:
+                await self._stopped.wait()
+                await self._shut()
+            finally:
+                self._close_now()
 
     def stop(self, *, grace: float | None = None) -> None:
         """End ``serve()`` gracefully. Call it on the loop, or with ``loop.call_soon_threadsafe``. Returns at once."""
@@ -123,8 +123,10 @@ class Broker:
             self._grace = grace
         self._stopped.set()
 
-    async def close(self) -> None:
+    async def close(self, *, grace: float | None = None) -> None:
         """Stop: take nothing more, wait up to ``grace`` seconds for workers, tell whoever waits, close. Idempotent."""
+        if grace is not None:
+            self._grace = grace
         if self._fork.forked or self._broker is None:
             return
         if self._broker.loop.is_closed():
@@ -188,10 +190,10 @@ class Broker:
         self._broker = AsyncBroker(parts.machine, parts.pump, parts.work, changed=changed)
         log.info("broker %s: clients at %s, workers at %s", self.name, parts.frontend, parts.backend)
 
-    def _on_signal(self, number: int) -> None:
+    def _on_signal(self, name: str) -> None:
         if self._stopped.is_set():
             if self._shutting is not None:
                 self._shutting.cancel()
         else:
-            log.info("%s: stopping; once more stops at once", signal.Signals(number).name)
+            log.info("%s: stopping; once more stops at once", name)
             self._stopped.set()

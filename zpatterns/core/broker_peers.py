@@ -139,8 +139,8 @@ class Service:
     """A name, the workers that serve it, and the requests that wait for them: clients take turns."""
 
     __slots__ = (
-        "answered", "balancer", "latencies", "lines", "lost", "name", "pinned", "received", "served_at", "turns", "waiting",
-        "workers",
+        "answered", "balancer", "due", "latencies", "lines", "lost", "name", "pinned", "received", "served_at", "turns",
+        "waiting", "workers",
     )  # fmt: skip
 
     def __init__(self, name: bytes, balancer: Balancer[Worker]) -> None:
@@ -149,6 +149,7 @@ class Service:
         self.workers: dict[tuple[int, bytes], Worker] = {}
         self.served_at: float = -inf
         """When it last had a worker, once it has none."""
+        self.due: float = 0.0
         self.lines: dict[Client, Line] = {}
         self.turns: deque[Line] = deque()
         self.waiting: int = 0
@@ -195,6 +196,10 @@ class Service:
                 self._leave(pending)
                 return pending
             line.ended -= 1
+
+    def queue(self) -> list[Pending]:
+        """All that wait, by client."""
+        return [each for line in self.turns for each in line.jobs if not each.done]
 
     def left(self, pending: Pending) -> None:
         """One that waited has ended; places are cleared when half of those in its line have."""

@@ -11,7 +11,7 @@ from math import inf
 from ..errors import DecodeError, Status
 from ..policy import Limits
 from ..wire import message as w
-from . import dialects, verdicts
+from . import dialects
 from .broker_peers import NEW, PINNED, TAKEN, WAITING, BrokerStatistics, Client, Pending, Service, Speech, Worker
 from .dead_letters import DeadLetter, DeadLetters
 from .directory import Directory, some_incarnation
@@ -25,6 +25,7 @@ _AGED = 0.005
 """Seconds a request may have waited without its budget being written anew: as long as a busy network takes."""
 _ELSEWHERE = (Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED)
 """Refusals that another worker may not give."""
+_STOPPING = "the broker is stopping"
 
 
 class Exchange:
@@ -44,7 +45,9 @@ class Exchange:
         self.pending: dict[bytes, Pending] = {}
         self.dead_letters: DeadLetters = DeadLetters(limits.dead_letters)
         self.timers: Timers[Pending] = Timers()
-        self._speaking = Speaking(outlets, statistics)
+        self.closing: bool = False
+        """The broker stops: what no worker has room for now goes back."""
+        self._speaking = Speaking(outlets, statistics, incarnation, limits.error_text)
         self._limits = limits
         self._incarnation = incarnation
         self._counter = 0
@@ -185,6 +188,9 @@ class Exchange:
                     self._end(pending)
                 else:
                     self._assign(worker, pending, now)
+            if self.closing:
+                for pending in service.queue():
+                    self.turn_away(pending, Status.UNAVAILABLE, _STOPPING)
             if service.pinned:
                 self._dispatch_pinned(service, now)
         self._touched.clear()
@@ -310,33 +316,44 @@ class Exchange:
             text = (
                 f"given to {pending.deliveries} workers, and each was lost before it answered: it may be what ends them"
             )
-            self._say(pending, Status.ABORTED, text, 0)
+            self._speaking.say(pending, Status.ABORTED, text, 0)
+            self._end(pending)
         elif fresh:
             self.refuse(pending, Status.FAILED_PRECONDITION, "its worker is gone", of=some_incarnation(pending.service))
-            return
         else:
-            self.statistics.outcome_unknown += 1
-            pending.service.lost += 1
-            self._say(pending, Status.UNKNOWN, "its worker was lost before it answered", w.LOST)
+            self._unknown(pending, "its worker was lost before it answered")
+
+    def _unknown(self, pending: Pending, text: str) -> None:
+        """A worker took it. What may run twice may be sent again: another broker may do better."""
+        self.statistics.outcome_unknown += 1
+        pending.service.lost += 1
+        again = pending.idempotent and not pending.answered
+        self._speaking.say(pending, Status.UNAVAILABLE if again else Status.UNKNOWN, text, w.LOST | w.NOT_TAKEN * again)
         self._end(pending)
+
+    def turn_away(self, pending: Pending, status: Status, text: str) -> None:
+        """It waits, and no worker will have it: it was not taken, or was lost with the worker that had it."""
+        if pending.deliveries:
+            self._unknown(pending, f"its worker was lost before it answered, and {text}")
+        else:
+            self.refuse(pending, status, text)
 
     def refuse(self, pending: Pending, status: Status, text: str, *, of: bytes = b"") -> None:
         """It is not taken."""
         self.statistics.refused += 1
-        self._say(pending, status, text, w.NOT_TAKEN, of=of)
+        self._speaking.say(pending, status, text, w.NOT_TAKEN, of=of)
         self._end(pending)
 
-    def refuse_waiting(self, text: str) -> None:
+    def close(self) -> None:
         """The broker stops: everything that waits goes back."""
+        self.closing = True
         for pending in [each for each in self.pending.values() if each.state != TAKEN]:
-            self.refuse(pending, Status.UNAVAILABLE, text)
+            self.turn_away(pending, Status.UNAVAILABLE, _STOPPING)
 
     def abandon(self) -> None:
         """The grace is over: what workers have is lost to its callers."""
         for pending in list(self.pending.values()):
-            self.statistics.outcome_unknown += 1
-            self._say(pending, Status.UNKNOWN, "the broker stopped before the worker answered", w.LOST)
-            self._end(pending)
+            self._unknown(pending, "the broker stopped before the worker answered")
 
     def client_gone(self, port: int, routing_id: bytes) -> None:
         """A client does not exist any more: what it may not come back for is dropped; streams are stopped."""
@@ -349,20 +366,6 @@ class Exchange:
                 self.statistics.abandoned += 1
                 self._tell(pending, (w.CANCEL_HEADER, b""))
                 self._end(pending)
-
-    def _say(self, pending: Pending, status: Status, text: str, flags: int, *, of: bytes = b"") -> None:
-        """The broker's own words, to clients that have an ear for them."""
-        limit = self._limits.error_text
-        if pending.header is not None:
-            body: tuple[bytes, ...] = dialects.error(
-                status, text, flags | pending.batches, of or self._incarnation, limit
-            )
-        elif len(pending.path) == 2 and pending.speech is Speech.MDP01:  # with a request id, so ours
-            body = (verdicts.plain(status, text, limit),)
-        else:
-            self.statistics.untold += 1
-            return
-        self._speaking.answer(pending, body, final=True)
 
     def _end(self, pending: Pending) -> None:
         """The one place where a request ends. What a worker has of it still takes its room there."""

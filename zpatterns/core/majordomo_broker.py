@@ -9,6 +9,7 @@ here is who is who, who is alive, and what is answered to whom. Invariants, asse
 * a worker has never more requests than its credit: one, for a worker that is not ours;
 * a request that was taken and lost goes to another worker only if it is idempotent, at most ``deliveries`` times;
 * no request waits while a worker of its service has room, and no table or queue is longer than its limit;
+* no typed request waits for a name that nobody has served for an ``expiry``, nor while the broker stops;
 * nothing that a peer sends raises; a worker that is unknown, or breaks the rules, is told DISCONNECT and nothing else.
 """
 
@@ -27,6 +28,7 @@ from .load_balancer import Balancer, LeastRecentlyUsed
 from .machine import Frame, Frames, Link, Sent
 from .outlet import Outlet
 from .replier import Replier
+from .unserved import Unserved
 from .workforce import PIRATES, SPEECH, Workforce, addresses
 
 
@@ -55,7 +57,6 @@ class MajordomoBroker:
         self.statistics: BrokerStatistics = BrokerStatistics()
         self.draining: bool = False
         self.stopping: bool = False
-        self._limits = limits
         self._heartbeat = heartbeat or Heartbeat()
         self._majortomo = majortomo
         self._backend = ports - 1
@@ -67,6 +68,7 @@ class MajordomoBroker:
             statistics=self.statistics,
             balancer=balancer,
         )
+        self.unserved: Unserved = Unserved(self.exchange, patience=self._heartbeat.expiry, most=limits.services)
         self._workforce = Workforce(
             self.exchange,
             self._outlets[-1],
@@ -74,11 +76,11 @@ class MajordomoBroker:
             limits=limits,
             heartbeat=self._heartbeat,
             foreign=foreign,
+            unserved=self.unserved,
             statistics=self.statistics,
         )
         self.workers: dict[bytes, Worker] = self._workforce.workers
         """By routing id at the backend."""
-        self._started_at: float | None = None
 
     expects: bool = True
     """A message can come at any time."""
@@ -87,7 +89,7 @@ class MajordomoBroker:
 
     def receive(self, port: int, frames: Frames, now: float) -> None:
         """A message came: its routing id first. Garbage is counted."""
-        if self._started_at is None:
+        if self._workforce.beat_at is None:
             self._begin(now)
         try:
             self._receive(port, bytes(frames[0]), frames, now)
@@ -219,21 +221,12 @@ class MajordomoBroker:
         if self.draining:
             refusal = Status.UNAVAILABLE, "the broker is stopping, or drained"
         elif service is None or not service.workers:
-            refusal = self._unserved(name, now, typed=header is not None)
+            refusal = self.unserved.refusal(name, now, typed=header is not None)
         client = exchange.directory.client(port, routing_id)
-        exchange.request(client, path, service or exchange.directory.service(name), speech, header, body, now, refusal)
-
-    def _unserved(self, name: bytes, now: float, *, typed: bool) -> tuple[Status, str] | None:
-        """Why a request for a service without workers is not taken. 7/MDP has requests wait; ours want to know."""
-        service = self.exchange.directory.services.get(name)
-        patience = self._heartbeat.expiry
-        returning = service is not None and now - service.served_at < patience
-        young = self._started_at is not None and now - self._started_at < patience
-        if typed and not returning and not young:
-            return Status.NOT_FOUND, f"no worker serves {name.decode(errors='replace')!r}"
-        if service is None and self.exchange.directory.unserved >= self._limits.services:
-            return Status.RESOURCE_EXHAUSTED, "requests wait for too many services that nobody serves (Limits.services)"
-        return None
+        service = service or exchange.directory.service(name)
+        exchange.request(client, path, service, speech, header, body, now, refusal)
+        if refusal is None and not service.workers:
+            self.unserved.watch(service)
 
     def _mmi(
         self, port: int, routing_id: bytes, path: Sequence[bytes], speech: Speech, name: bytes, body: Frames
@@ -262,7 +255,7 @@ class MajordomoBroker:
 
     def flush(self, now: float) -> None:
         """Write what this turn gave, answered and said."""
-        if self._started_at is None:
+        if self._workforce.beat_at is None:
             self._begin(now)
         self.exchange.dispatch(now)
         self.exchange.flush()
@@ -295,6 +288,7 @@ class MajordomoBroker:
     def wake(self, now: float) -> None:
         """Requests whose time is over, workers that are silent, heartbeats that are due, peers that may read again."""
         self.exchange.wake(now)
+        self.unserved.wake(now)
         if self._workforce.wake(now):
             self.exchange.directory.sweep(now, self._heartbeat.expiry)
         for outlet in self._outlets:
@@ -305,12 +299,13 @@ class MajordomoBroker:
     def wakes_at(self) -> float | None:
         """No later than any of these."""
         workforce = self._workforce
-        times = [self.exchange.timers.wakes_at, workforce.liveness.wakes_at, workforce.beat_at, self.own.wakes_at]
+        times = [self.exchange.timers.wakes_at, self.unserved.wakes_at, self.own.wakes_at]
+        times += [workforce.liveness.wakes_at, workforce.beat_at]
         times += [outlet.retry_at for outlet in self._outlets]
         return min((at for at in times if at is not None), default=None)
 
     def _begin(self, now: float) -> None:
-        self._started_at = now
+        self.unserved.began_at = now
         self._workforce.beat_at = now + self._heartbeat.interval
 
     # -- operations ---------------------------------------------------------------------------------------------
@@ -326,7 +321,7 @@ class MajordomoBroker:
     def stop(self) -> None:
         """Take nothing more; what no worker has is refused, so that callers try another broker."""
         self.draining = self.stopping = self._workforce.closed = True
-        self.exchange.refuse_waiting("the broker is stopping")
+        self.exchange.close()
         self.own.stop()
 
     @property

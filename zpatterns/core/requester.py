@@ -322,6 +322,7 @@ class Requester:
             return
         self.statistics.refused += 1
         port.undo(call)
+        call.lost |= bool(command.flags & w.LOST)  # by a broker, with the worker that had it
         if call.lost and call.bound and status is Status.FAILED_PRECONDITION:
             self._fail(call, verdicts.replaced(call))
             return

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import compose, dialects
-from .broker_peers import BrokerStatistics, Client, Pending, Worker
+from ..errors import Status
+from . import compose, dialects, verdicts
+from .broker_peers import BrokerStatistics, Client, Pending, Speech, Worker
 from .machine import Frame
 from .outlet import Outlet
 
@@ -13,12 +14,16 @@ from .outlet import Outlet
 class Speaking:
     """``outlets`` by port. ``nobody`` is whoever a dead letter that is given out again is answered to."""
 
-    __slots__ = ("_answering", "_giving", "_outlets", "_statistics", "nobody")
+    __slots__ = ("_answering", "_error_text", "_giving", "_incarnation", "_outlets", "_statistics", "nobody")
 
-    def __init__(self, outlets: Sequence[Outlet], statistics: BrokerStatistics) -> None:
+    def __init__(
+        self, outlets: Sequence[Outlet], statistics: BrokerStatistics, incarnation: bytes, error_text: int
+    ) -> None:
         self.nobody: Client = Client(0, b"")
         self._outlets = outlets
         self._statistics = statistics
+        self._incarnation = incarnation
+        self._error_text = error_text
         self._giving: dict[Worker, None] = {}
         self._answering: dict[Client, None] = {}
 
@@ -60,6 +65,20 @@ class Speaking:
         else:
             self._answer_now(client)  # no part overtakes another
             self._outlets[client.port].put(frames)
+
+    def say(self, pending: Pending, status: Status, text: str, flags: int, *, of: bytes = b"") -> None:
+        """The broker's own words, to clients that have an ear for them; ``of``: an incarnation to try instead."""
+        limit = self._error_text
+        if pending.header is not None:
+            body: tuple[bytes, ...] = dialects.error(
+                status, text, flags | pending.batches, of or self._incarnation, limit
+            )
+        elif len(pending.path) == 2 and pending.speech is Speech.MDP01:  # with a request id, so ours
+            body = (verdicts.plain(status, text, limit),)
+        else:
+            self._statistics.untold += 1
+            return
+        self.answer(pending, body, final=True)
 
     def flush(self) -> None:
         """The turn is over."""

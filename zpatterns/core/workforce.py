@@ -15,6 +15,7 @@ from .exchange import Exchange
 from .liveness import Liveness
 from .machine import Frame, Frames
 from .outlet import Outlet
+from .unserved import Unserved
 
 PIRATES = b""
 """The service without a name: workers of the pirates offer it, clients that name none want it."""
@@ -39,6 +40,7 @@ class Workforce:
         limits: Limits,
         heartbeat: Heartbeat,
         foreign: Heartbeat,
+        unserved: Unserved,
         statistics: BrokerStatistics,
     ) -> None:
         self.workers: dict[bytes, Worker] = {}
@@ -55,6 +57,7 @@ class Workforce:
         self._limits = limits
         self._heartbeat = heartbeat
         self._foreign = foreign
+        self._unserved = unserved
 
     def worked(self, routing_id: bytes, address: Frame, body: Frames, now: float) -> None:
         """A REPLY of 7/MDP; from ours, maybe many in one."""
@@ -152,6 +155,7 @@ class Workforce:
         del self.workers[worker.routing_id]
         self.liveness.forget(worker)
         self._exchange.gone(worker, now, untaken=untaken)
+        self._unserved.watch(worker.service)
         self._changed(worker, reason, up=False)
 
     def _changed(self, worker: Worker, reason: str, *, up: bool) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 from ..core.broker_peers import WorkerChanged
 from ..core.jobs import Job
 from ..core.majordomo_broker import MajordomoBroker
+from ..core.staffing import Awaited, Staffing
 from ..errors import Closed
 from .aio import AsyncLoop
+from .brokering import too_few
 from .pump import Pump
 from .replying import Work, finish
 
@@ -27,10 +29,27 @@ class AsyncBroker:
     ) -> None:
         self.machine = machine
         self.closed: bool = False
+        self._staffing = Staffing(machine.exchange.directory)
         self._work = work
         self._changed = changed
         self._loop = AsyncLoop(pump, self._deliver, self.close, _nothing)
         self.loop: asyncio.AbstractEventLoop = self._loop.loop
+
+    async def wait(self, service: bytes, count: int, timeout: float) -> int:
+        """Until a service has so many workers; how many it has. Raises RequestTimeout with what there was."""
+        future: asyncio.Future[None] = self.loop.create_future()
+        awaited = Awaited(service, count, future)
+        if not self._staffing.wait(awaited):
+            try:
+                async with asyncio.timeout(timeout):
+                    await future
+            except TimeoutError:
+                raise too_few(self._staffing.count(service), awaited, timeout) from None
+            finally:
+                self._staffing.give_up(awaited)
+        if self.closed:
+            raise Closed("the broker has stopped")
+        return self._staffing.count(service)
 
     async def stop(self, grace: float) -> None:
         """Take nothing more; wait up to ``grace`` seconds for what workers have; tell whoever waits, and every worker."""
@@ -59,6 +78,9 @@ class AsyncBroker:
         self.closed = True
         try:
             if not self.loop.is_closed():
+                for awaited in self._staffing.waiting:
+                    if not awaited.application.done():
+                        awaited.application.set_result(None)
                 self.machine.stop()
                 self.machine.abort()
                 with suppress(Closed):  # the context was terminated: nothing goes out any more
@@ -72,6 +94,9 @@ class AsyncBroker:
             finish(self.machine.own, event, self._work.answer(event))
         elif kind is WorkerChanged:
             self._changed(event)
+            for awaited in self._staffing.changed():
+                if not awaited.application.done():
+                    awaited.application.set_result(None)
 
 
 def _nothing() -> None:

@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from .._shell.brokering import Balance, BrokerParts, changed, check_broker
 from .._shell.guards import ForkGuard
+from .._shell.opening import checked_service
 from .._shell.signals import on_signal
 from ..core.broker_peers import BrokerStatistics
 from ..core.broker_report import ServiceReport, report
@@ -17,7 +18,7 @@ from ..drive.brokering import BlockingBroker
 from ..drive.sockets import Context
 from ..endpoint import Insecure
 from ..errors import Closed
-from ..policy import DEFAULT_GRACE, Heartbeat, Limits, SocketOptions
+from ..policy import DEFAULT_GRACE, DEFAULT_TIMEOUT, Heartbeat, Limits, SocketOptions
 
 log: logging.Logger = logging.getLogger("zpatterns")
 
@@ -34,7 +35,9 @@ class Broker:
     gets OutcomeUnknown at once. Requests wait in bounded queues (``limits.service_queue``, ``limits.client_queue``:
     Overloaded), clients take turns, and what nobody waits for any more is dropped. Workers are known to live by heartbeats.
 
-    ``balance`` chooses among workers with room. Raises ConfigurationError and its kinds when it starts and cannot bind.
+    ``balance`` chooses among workers with room. ``grace``: seconds that a broker that stops gives workers to answer what
+    they have; it waits for none that is known to be gone. Raises ConfigurationError and its kinds when it starts and
+    cannot bind.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Broker:
         name: str = "broker",
         balance: Balance = "least recently used",
         dialect: Literal["majortomo"] | None = None,
+        grace: float = DEFAULT_GRACE,
         limits: Limits | None = None,
         heartbeat: Heartbeat | None = None,
         options: SocketOptions | None = None,
@@ -63,7 +67,7 @@ class Broker:
         self._fork = ForkGuard("Broker")
         self._parts: BrokerParts | None = None
         self._broker: BlockingBroker | None = None
-        self._grace = DEFAULT_GRACE
+        self._grace = grace
 
     @property
     def frontend(self) -> str:
@@ -105,12 +109,20 @@ class Broker:
         broker = self._running()
         broker.owner.call(broker.machine.resume)
 
-    def run(self, *, grace: float = DEFAULT_GRACE) -> None:
+    def wait_for_workers(self, service: str, /, count: int = 1, timeout: float = DEFAULT_TIMEOUT) -> int:
+        """Wait until ``count`` workers serve that name; returns how many do.
+
+        Raises RequestTimeout, which says how many there were, and Closed while the broker does not run.
+        """
+        return self._running().wait(checked_service(service), count, timeout)
+
+    def run(self, *, grace: float | None = None) -> None:
         """Serve until SIGINT or SIGTERM; then take nothing more, wait ``grace`` seconds for workers, tell whoever waits.
 
         A second signal stops at once. Outside the main thread there are no signals: call ``stop()`` from elsewhere.
         """
-        self._grace = grace
+        if grace is not None:
+            self._grace = grace
         broker = self._open()
         with on_signal(self._on_signal):
             broker.owner.run()
@@ -125,11 +137,11 @@ class Broker:
             broker.grace = self._grace
             broker.owner.stop(0)
 
-    def close(self) -> None:
+    def close(self, *, grace: float | None = None) -> None:
         """Stop and wait until the broker has: at most ``grace`` seconds if workers still have requests. Idempotent."""
         if self._fork.forked or self._broker is None:
             return
-        self.stop()
+        self.stop(grace=grace)
         self._broker.owner.stop(self._grace + 5.0)
 
     def __enter__(self) -> Self:

@@ -12,7 +12,7 @@ def watch(loop: VirtualLoop) -> None:
     machine = loop.machine
     assert type(machine) is MajordomoBroker
     assert not machine.outbox and not machine.events, "unsent or untold"
-    exchange, limits, s = machine.exchange, machine._limits, machine.statistics
+    exchange, limits, s = machine.exchange, machine.exchange._limits, machine.statistics
     pending = exchange.pending
     ended = s.answered + s.refused + s.expired + s.cancelled + s.abandoned + s.outcome_unknown + s.dead
     assert s.received == ended + len(pending), f"received and ended differ: {s} {len(pending)}"
@@ -49,6 +49,9 @@ def watch(loop: VirtualLoop) -> None:
                     live += 1
                     places[each.id] = places.get(each.id, 0) + 1
                     waiting_of[each.client] = waiting_of.get(each.client, 0) + 1
+        if not service.workers and any(each.header is not None for each in service.queue()):
+            assert wakes_at <= machine.unserved.until(service), "waits for a name that nobody serves any more"
+        assert not (machine.stopping and service.waiting), "waits for a broker that stops"
         assert len(service.turns) == len(service.lines)
         assert live == service.waiting, f"waiting miscounted: {live} {service.waiting}"
         assert service.waiting + service.pinned <= limits.service_queue + sum(

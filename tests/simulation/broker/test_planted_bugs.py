@@ -18,6 +18,7 @@ from zpatterns.core.majordomo_client import MajordomoClient
 from zpatterns.core.outlet import Outlet
 from zpatterns.core.replier import Replier
 from zpatterns.core.speaking import Speaking
+from zpatterns.core.unserved import Unserved
 from zpatterns.core.workforce import Workforce
 
 from . import world
@@ -117,6 +118,10 @@ def up_before_it_was_asked(true):
     return link
 
 
+def nobody_is_waited_for_for_ever(true):
+    return lambda self, now: self._timers.expired(now)
+
+
 def kept_messages_are_dropped(true):
     return lambda self, now: self.blocked.clear()
 
@@ -138,6 +143,7 @@ BUGS: dict[str, Bug] = {
     "the wrong client is answered": (Speaking, "answer", the_wrong_client_is_answered),
     "a worker answers only what is waited for": (Replier, "_mention", no_answer_for_what_nobody_waits_for),
     "a client does not wait for what its broker is": (MajordomoClient, "link", up_before_it_was_asked),
+    "a name that nobody serves is waited for": (Unserved, "wake", nobody_is_waited_for_for_ever),
     "what is kept for a full peer is dropped": (Outlet, "wake", kept_messages_are_dropped),
     "FULL counts as sent": (Outlet, "full", full_counts_as_sent),
 }
