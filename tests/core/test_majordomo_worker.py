@@ -251,6 +251,21 @@ def test_what_is_wrapped_is_not_wrapped_again_and_what_is_full_is_kept() -> None
     assert hand.machine.lanes[0].up
 
 
+def test_nothing_overtakes_what_a_full_broker_did_not_take() -> None:
+    hand = Hand(ports=2)
+    for number, port in ((1, 0), (2, 0), (3, 1)):
+        hand.request(number, port=port)
+    for job in hand.events(Job):
+        hand.replier.reply(job, 1, b"r")
+    hand.machine.flush(hand.now)
+    (_, frames, token), *_ = hand.machine.outbox
+    hand.machine.outbox.popleft()
+    hand.machine.sent(token, Sent.FULL, hand.now)
+    assert [message[3] for message in hand.out()] == [id_of(3)]  # of the other broker
+    hand.wake(hand.now + 0.1)
+    assert hand.out()[0] == frames
+
+
 def test_a_ready_that_is_not_taken_is_said_again() -> None:
     hand = Hand(ours=False)
     hand.machine.sent(hand.machine.lanes[0], Sent.FULL, hand.now)

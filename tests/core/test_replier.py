@@ -515,6 +515,44 @@ def test_credit_has_a_limit() -> None:
     assert job.credit == w.CREDIT_MAX
 
 
+def test_a_stream_waits_for_a_peer_that_does_not_read_and_goes_on_when_it_does() -> None:
+    server = Server(limits=Limits(peer_queue=4))
+    job, other = server.stream(1, credit=9), server.stream(2, credit=9, peer=b"peer2")
+    assert not server.machine.pauses(job)
+    server.machine.part(job, 1, b"part" * 5000)
+    server.refused(server.one(), Sent.FULL)
+    assert server.machine.pauses(job) and not server.machine.pauses(other)
+    assert not server.out() and not server.events()
+    server.wake(0.01)
+    [again] = server.out(0.01)  # tried again, and not taken again
+    assert server.events() == [Credited(job, 0)]
+    server.refused(again, Sent.FULL, 0.01)
+    assert server.machine.pauses(job)
+    server.wake(0.02)
+    assert len(server.out(0.02)) == 1 and server.events() == [Credited(job, 0)]
+    assert not server.machine.pauses(job) and not server.statistics.dropped
+    job.credit = 0
+    assert server.machine.pauses(job) and not server.out()  # that is told by the credit
+
+
+def test_streams_fill_no_socket_in_one_turn() -> None:
+    server = Server()
+    jobs = [server.stream(number, credit=200) for number in range(4)]
+    for job in jobs:
+        while not server.machine.pauses(job):
+            server.machine.part(job, 1, b"part" * 5000)
+    assert len(server.machine.outbox) < 400
+    server.machine.flush(0.0)
+    server.wake(0.0)  # at once, and not before it has all gone out
+    server.machine.flush(0.0)
+    assert not server.events()
+    server.machine.end(jobs[-1])
+    server.out()
+    server.wake(0.0)
+    assert not server.out()
+    assert server.events() == [Credited(job, 0) for job in jobs[1:-1]]
+
+
 def test_credit_for_what_is_no_stream_is_nothing() -> None:
     server = Server()
     job = server.run()

@@ -40,7 +40,7 @@ _BALANCERS: Mapping[str, Callable[[], Balancer[Worker]]] = {
     "least loaded": LeastLoaded[Worker],
 }
 _INLINE_CREDIT = 64
-"""Requests that a worker whose handlers run on its loop takes at once: enough to keep it busy, few enough to share out."""
+"""Requests that a worker takes at once if its handlers run on its loop: enough to keep it busy, few enough to share out."""
 
 
 class Behind:
@@ -87,12 +87,14 @@ class Behind:
 
 
 def _credit_of(handlers: Mapping[str | None, Handler], threads: int, limits: Limits) -> int:
-    """As many requests as handlers can run at once: more would wait here while other workers are idle."""
+    """As many requests as handlers of any one kind can run at once: more would wait here while other workers are idle.
+
+    A broker does not know which method is of which kind, so the kind that runs the fewest counts.
+    """
     own = [handler for name, handler in handlers.items() if name is None or not name.startswith("zp.")]
-    credit = threads if any(not handler.on_loop for handler in own) else 0
-    if any(handler.is_async for handler in own):
-        return credit + limits.concurrency
-    return credit + _INLINE_CREDIT if any(handler.on_loop for handler in own) else credit
+    if any(not handler.on_loop for handler in own):
+        return threads
+    return _INLINE_CREDIT if any(not handler.is_async for handler in own) else limits.concurrency
 
 
 def server_pump(

@@ -135,7 +135,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Credited:
-    """Event: the reader of a stream granted more parts."""
+    """Event: the reader of a stream granted more parts; 0: there is room again for those it granted before."""
 
     job: Job
     parts: int

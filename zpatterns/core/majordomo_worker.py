@@ -233,6 +233,14 @@ class MajordomoWorker:
         """Not taken: answers are kept and tried again; a READY that is lost would be silence, so the conversation ends."""
         if type(token) is _Answer:
             self.replier.sent((0, token.frames), Sent.FULL, now)
+            peer = token.frames[0]
+            waiting = [*self.outbox]
+            self.outbox.clear()
+            for entry in waiting:  # nothing overtakes it
+                if type(entry[2]) is _Answer and entry[2].frames[0] == peer:
+                    self.replier.sent((0, entry[2].frames), Sent.FULL, now)
+                else:
+                    self.outbox.append(entry)
         elif token.up and token.told == -1 and not token.ours:
             self._restart(token, now)
 

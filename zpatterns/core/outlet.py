@@ -14,6 +14,8 @@ from .machine import Frame, Frames
 
 RETRY_INTERVAL = 0.005
 """Seconds after which a peer that was full is tried again: libzmq does not tell when it has room."""
+AHEAD = 256
+"""Messages of one turn after which streams wait for the next: with those of others, fewer than a socket takes at once."""
 
 
 class Dropping(Protocol):
@@ -28,7 +30,7 @@ class Outlet:
     The token of what is in ``outbox`` is the port and the frames.
     """
 
-    __slots__ = ("_peer_queue", "_statistics", "blocked", "lost", "outbox", "port", "replies", "retry_at")
+    __slots__ = ("_peer_queue", "_statistics", "blocked", "lost", "outbox", "paused", "port", "replies", "retry_at")
 
     def __init__(
         self,
@@ -46,6 +48,8 @@ class Outlet:
         self.retry_at: float | None = None
         self.lost: list[Frames] | None = None
         """Messages that a peer's queue had no room for, where somebody asks for them (and takes them out)."""
+        self.paused: dict[Job, None] = {}
+        """Streams that wait for room."""
         self._peer_queue = peer_queue
         self._statistics = statistics
 
@@ -60,6 +64,30 @@ class Outlet:
             if job.sequence and job.routing_id in self.replies:
                 self._batch(job.routing_id, self.replies.pop(job.routing_id))  # no part overtakes another
             self.put((job.routing_id, *job.path, header, payload, *buffers))
+
+    def pauses(self, job: Job) -> bool:
+        """Whether the next part of a stream must wait: for its reader's credit, or for room on the way to its peer."""
+        if not job.credit:
+            return True
+        if len(self.outbox) < AHEAD and not (self.blocked and job.routing_id in self.blocked):
+            return False
+        self.paused[job] = None
+        self._look_again()
+        return True
+
+    def resumed(self) -> list[Job]:
+        """Streams that need not wait for room any more."""
+        if len(self.outbox) >= AHEAD:
+            self._look_again()
+            return []
+        jobs = [job for job in self.paused if job.routing_id not in self.blocked]
+        for job in jobs:
+            del self.paused[job]
+        return jobs
+
+    def _look_again(self) -> None:
+        if self.retry_at is None:
+            self.retry_at = 0.0
 
     def put(self, frames: Frames) -> None:
         """One message, behind whatever already waits for a peer that is full."""

@@ -12,7 +12,7 @@ that expired while it waited is never started. Invariants, asserted by the simul
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import DecodeError, Status
@@ -54,6 +54,7 @@ class Replier:
         self._untimed: list[Job] = []
         self._outlet = Outlet(self._limits.peer_queue, self.statistics)
         self.outbox: deque[tuple[int, Frames, Any]] = self._outlet.outbox
+        self.pauses: Callable[[Job], bool] = self._outlet.pauses
         self._window = Window(self._limits.dedupe, self._limits.dedupe_window)
         self._timers: Timers[Job] = Timers()
 
@@ -112,8 +113,7 @@ class Replier:
         self._send_error(Job(routing_id, path, jobs.UNREADABLE, ()), Status.INVALID_ARGUMENT, why, {}, w.NOT_TAKEN)
 
     def _plain(self, routing_id: bytes, path: Sequence[bytes], body: Frames) -> None:
-        rule = self._rules.get(None)
-        if rule is None:
+        if (rule := self._rules.get(None)) is None:
             self.statistics.plain_refused += 1
             self._outlet.put((routing_id, *path, jobs.PLAIN_REFUSED))
             return
@@ -157,9 +157,7 @@ class Replier:
             return
         if header.extra and header.extra.get("incarnation", self.incarnation) != self.incarnation:
             self.statistics.refused += 1
-            self._refuse(
-                job, Status.FAILED_PRECONDITION, "the request was meant for another incarnation of this server"
-            )
+            self._refuse(job, Status.FAILED_PRECONDITION, "it was meant for another incarnation of this server")
             return
         job.expires_at = now + header.budget / 1000
         if rule.lane == ALWAYS:
@@ -180,13 +178,13 @@ class Replier:
         if self.stopping:
             self.statistics.refused += 1
             self._refuse(job, Status.UNAVAILABLE, "the server is stopping")
-            return False
-        if not self._lanes.has_room(rule.lane):
+        elif not self._lanes.has_room(rule.lane):
             self.statistics.overloaded += 1
             text = f"{len(self._lanes.queues[rule.lane])} requests already wait for a handler (Limits.intake)"
             self._refuse(job, Status.RESOURCE_EXHAUSTED, text)
-            return False
-        return True
+        else:
+            return True
+        return False
 
     def _remember(self, job: Job, now: float) -> bool:
         """True when the request is new and may go on."""
@@ -285,7 +283,7 @@ class Replier:
             self.statistics.answered += 1
 
     def part(self, job: Job, codec: int, payload: Frame, buffers: Frames = ()) -> None:
-        """One part of a stream; the caller has checked that ``job.credit`` is not 0."""
+        """One part of a stream, unless it ``pauses``; then an event ``Credited`` tells when to go on."""
         if job.done or job.stopped:
             return
         job.credit -= 1
@@ -334,6 +332,8 @@ class Replier:
         """Write what this tick answered: one message per peer where the peer reads batches."""
         if self._outlet.replies:
             self._outlet.flush()
+        if self._outlet.paused:
+            self.events.extend(Credited(job, 0) for job in self._outlet.resumed() if not job.done)
         if self._untimed:
             for job in self._untimed:
                 if not job.done and job.header is not None:
@@ -349,8 +349,8 @@ class Replier:
         """A reply was not taken: kept for a peer that is full, dropped for one that is gone."""
         if outcome is Sent.FULL:
             self._outlet.full(token[1], now)
-            return
-        self.gone(self._outlet.gone(token[1]))
+        else:
+            self.gone(self._outlet.gone(token[1]))
 
     def gone(self, routing_id: bytes) -> None:
         """A peer is not there any more: what it may not come back for is stopped."""

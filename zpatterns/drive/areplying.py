@@ -15,7 +15,20 @@ from ..errors import Closed, Status
 from .aio import AsyncLoop
 from .carrier import Carriers
 from .pump import Pump
-from .replying import PARTING, Answer, Failure, Gate, Work, advance, finish, is_failure, run_on_thread, spoken, told
+from .replying import (
+    PARTING,
+    Answer,
+    Failure,
+    Gate,
+    Work,
+    advance,
+    finish,
+    hold,
+    is_failure,
+    run_on_thread,
+    spoken,
+    told,
+)
 from .threads import DaemonThreads
 
 log: logging.Logger = logging.getLogger("zpatterns")
@@ -195,7 +208,7 @@ class AsyncReplier:
             async for part in parts:
                 if is_failure(part):
                     return part
-                while not job.credit and not job.done and job.stopped is None:
+                while not job.done and job.stopped is None and self.machine.pauses(job):
                     running.credited = self.loop.create_future()
                     await running.credited
                 self.machine.part(job, *part)
@@ -220,6 +233,8 @@ class AsyncReplier:
         if action is finish:
             self._threads.finished()
         action(self.machine, *arguments)
+        if action is Replier.part:
+            hold(self.machine, arguments[0])
         if self._waiting_to_stop is not None:
             self._waiting_to_stop.set()
         self._loop.touched()

@@ -44,17 +44,24 @@ def is_failure(result: Any) -> bool:
 
 
 class Gate:
-    """Where the thread of a stream waits for credit."""
+    """Where the thread of a stream waits for credit, and for room on the way to its reader."""
 
     def __init__(self, credit: int) -> None:
         self._credit = credit
+        self._held = False
         self._stopped = False
         self._changed = threading.Condition()
 
     def grant(self, parts: int) -> None:
         with self._changed:
             self._credit += parts
+            self._held = False
             self._changed.notify()
+
+    def hold(self) -> None:
+        """Until the next grant."""
+        with self._changed:
+            self._held = True
 
     def stop(self) -> None:
         with self._changed:
@@ -64,7 +71,7 @@ class Gate:
     def take(self) -> bool:
         """One part may go; False when nobody reads any more."""
         with self._changed:
-            while not self._credit and not self._stopped:
+            while (self._held or not self._credit) and not self._stopped:
                 self._changed.wait()
             self._credit -= 1
             return not self._stopped
@@ -122,13 +129,19 @@ def run_on_thread(work: Work, job: Job, post: Post) -> None:
 
 
 def advance(machine: Replier, job: Job) -> None:
-    """An inline stream: as many parts as there is credit for, then wait for more."""
-    while job.credit and not job.done:
+    """An inline stream: as many parts as there is credit and room for, then wait for more."""
+    while not job.done and not machine.pauses(job):
         part = next(job.application, None)
         if part is None or is_failure(part):
             finish(machine, job, part)
             return
         machine.part(job, *part)
+
+
+def hold(machine: Replier, job: Job) -> None:
+    """A thread has handed in a part: no more for now, if there is no room for it."""
+    if not job.done and machine.pauses(job):
+        job.application.hold()
 
 
 class BlockingReplier:
@@ -202,3 +215,5 @@ class BlockingReplier:
         if action is finish:
             self._threads.finished()
         action(self.machine, *arguments)
+        if action is Replier.part:
+            hold(self.machine, arguments[0])
