@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -23,6 +24,7 @@ from zpatterns import (
     PeerUnavailable,
     ReplyError,
     ReplyServer,
+    RequestTimeout,
     Retry,
     Status,
     asyncio as aio,
@@ -83,6 +85,11 @@ class Site:
             return self.broker.services()
 
         return {each.name: each for each in self.world.do(ask())}
+
+    def wait(self, count: int = 1, *, timeout: float = LIMIT) -> int:
+        """For workers of ``calc``."""
+        waits = self.broker.wait_for_workers("calc", count, timeout=timeout)
+        return waits if self.world.name == "blocking" else self.world.do(waits)
 
     def do(self, name: str, *arguments: Any) -> Any:
         if self.world.name == "blocking":
@@ -162,6 +169,35 @@ def test_a_client_may_start_first_and_a_name_that_nobody_serves_is_an_error_at_o
         assert time.monotonic() - started < 5.0
 
 
+def test_a_broker_that_has_just_started_does_not_have_a_request_wait_for_its_whole_budget(world: Any) -> None:
+    with site(world) as here:
+        started = time.monotonic()
+        with pytest.raises(NoSuchService, match="'nobody'"):
+            here.client("nobody").call(ADD, Add(a=1, b=2), timeout=LIMIT)
+        assert time.monotonic() - started < LIMIT / 2
+        assert here.broker.statistics.refused and not here.broker.statistics.expired
+
+
+def test_whoever_waits_for_workers_is_told_when_they_are_there_or_how_many_are(world: Any) -> None:
+    with site(world) as here:
+        with pytest.raises(RequestTimeout, match="0 of 1 workers of 'calc' within"):
+            here.wait(timeout=0.05)
+        with ThreadPoolExecutor() as threads:
+            waiting = threads.submit(here.wait, 2)
+            here.worker()
+            here.worker()
+            assert waiting.result(LIMIT) == 2 == here.wait(1)
+            with pytest.raises(RequestTimeout, match="2 of 3"):
+                here.wait(3, timeout=0.05)
+            waiting = threads.submit(here.wait, 3)
+            until(lambda: here.broker._broker._staffing.waiting)
+            close(world, here.broker)
+            with pytest.raises(Closed):
+                waiting.result(LIMIT)
+        with pytest.raises(Closed):
+            here.wait()
+
+
 def test_two_workers_share_the_work(world: Any) -> None:
     with site(world) as here:
         here.worker()
@@ -186,11 +222,36 @@ def test_a_worker_that_closes_loses_nothing(world: Any) -> None:
         assert [future.result(LIMIT).total for future in slow] == [*range(10)]
 
 
-def close(world: Any, server: Any) -> None:
+def close(world: Any, server: Any, **options: Any) -> None:
     if world.name == "blocking":
-        server.close()
+        server.close(**options)
     else:
-        world.do(server.close())
+        world.do(server.close(**options))
+
+
+def test_the_grace_of_a_broker_and_of_a_worker_is_said_when_it_is_made_or_when_it_is_closed(world: Any) -> None:
+    with site(world, grace=0.0) as here:
+        worker = here.worker(grace=1000.0)
+        stuck = here.client(timeout=LIMIT).start(ONCE, Add(a=60_000, b=0))
+        until(lambda: here.services()["calc"].workers[0].in_flight)
+        started = time.monotonic()
+        close(world, here.broker)
+        with pytest.raises(OutcomeUnknown, match="the broker stopped"):
+            stuck.result(LIMIT)
+        close(world, worker, grace=0.1)
+        assert time.monotonic() - started < 8.0
+
+
+def test_a_broker_that_stops_does_not_wait_for_a_worker_that_is_gone(world: Any) -> None:
+    with site(world, grace=1000.0) as here:
+        worker, _ = lost_worker(here)
+        client = here.client(timeout=LIMIT, retry=Retry(attempts=1))
+        safe, unsafe = client.start(ADD, Add(a=1, b=2)), client.start(ONCE, Add(a=0, b=7))
+        until(lambda: here.services()["calc"].workers[0].in_flight == 2)
+        worker.close(0)
+        close(world, here.broker)
+        for call in (safe, unsafe):
+            assert isinstance(call.exception(LIMIT), OutcomeUnknown)
 
 
 def test_one_port_serves_clients_and_workers(world: Any) -> None:

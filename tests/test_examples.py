@@ -304,6 +304,7 @@ ALONE = {
         "plain: [b'MDPC01', b'calc', b'HELLO']",
         "NoSuchService: no worker serves 'poems'",
     ],
+    "worker_processes.py": ["workers: 4", "right: 200 of 200", "workers: ", "all have ended: True"],
     "many_threads.py": ["8000 of 8000 answers are right"],
     "many_clients.py": ["50 of 50 clients got their own reply"],
     "asyncio_pipeline.py": ["page 0", "page 1", "page 2", "job 3: there is no page 3", "page 4", "page 5"],

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
-import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +16,8 @@ from .._shell.brokering import Behind, server_pump
 from .._shell.guards import ForkGuard, check_loop, checked_endpoint
 from .._shell.handlers import Handlers, rules_of
 from .._shell.operations import check_served, operations
+from .._shell.processes import Processes, check_processes
+from .._shell.signals import on_loop_signal
 from ..core.jobs import ReplierStatistics
 from ..core.replier import Replier
 from ..drive.areplying import AsyncReplier
@@ -48,6 +49,7 @@ class ReplyServer(Handlers):
         name: str = "server",
         version: str = "0",
         threads: int = 8,
+        grace: float = DEFAULT_GRACE,
         exceptions: Mapping[type[Exception], Status] | None = None,
         limits: Limits | None = None,
         heartbeat: Heartbeat | None = None,
@@ -74,7 +76,8 @@ class ReplyServer(Handlers):
         self._stopped = asyncio.Event()
         self._shutting: asyncio.Task[Any] | None = None
         self._closed = False
-        self._grace = DEFAULT_GRACE
+        self._grace = grace
+        self._processes: Processes | None = None
 
     @classmethod
     def worker(
@@ -86,6 +89,7 @@ class ReplyServer(Handlers):
         credit: int | None = None,
         version: str = "0",
         threads: int = 8,
+        grace: float = DEFAULT_GRACE,
         exceptions: Mapping[type[Exception], Status] | None = None,
         limits: Limits | None = None,
         heartbeat: Heartbeat | None = None,
@@ -100,6 +104,7 @@ class ReplyServer(Handlers):
             name=name,
             version=version,
             threads=threads,
+            grace=grace,
             exceptions=exceptions,
             limits=limits,
             heartbeat=heartbeat,
@@ -118,36 +123,41 @@ class ReplyServer(Handlers):
         """Counters since the server was started."""
         return self._replier.machine.statistics if self._replier is not None else ReplierStatistics()
 
-    def run(self, *, grace: float = DEFAULT_GRACE) -> None:
+    def run(self, *, grace: float | None = None, processes: int = 1) -> None:
         """Serve on a loop of its own until SIGINT or SIGTERM; see ``zpatterns.ReplyServer.run``."""
-        asyncio.run(self.serve(grace=grace, signals=True))
+        check_processes(processes, binds=self._behind is None)
+        if processes > 1:
+            self._fork.check()
+            check_served(self)
+            self._processes = Processes(self, self.name, processes, self._grace if grace is None else grace)
+            self._processes.run()
+        else:
+            asyncio.run(self.serve(grace=grace, signals=True))
 
-    async def serve(self, *, grace: float = DEFAULT_GRACE, signals: bool = False) -> None:
+    async def serve(self, *, grace: float | None = None, signals: bool = False) -> None:
         """Serve until ``stop()`` is called or the task is cancelled; ``signals=True`` stops on SIGINT and SIGTERM too."""
-        self._grace = grace
+        if grace is not None:
+            self._grace = grace
         self._ready()
-        loop = asyncio.get_running_loop()
-        installed: list[int] = []
-        if signals and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, self._on_signal, number)
-                installed.append(number)
-        try:
-            await self._stopped.wait()
-            await self._shut()
-        finally:
-            for installed_number in installed:
-                loop.remove_signal_handler(installed_number)
-            self._close_now()
+        with on_loop_signal(self._on_signal) if signals else nullcontext():
+            try:
+                await self._stopped.wait()
+                await self._shut()
+            finally:
+                self._close_now()
 
     def stop(self, *, grace: float | None = None) -> None:
         """End ``serve()`` gracefully. Call it on the loop, or with ``loop.call_soon_threadsafe``. Returns at once."""
         if grace is not None:
             self._grace = grace
+        if self._processes is not None:
+            self._processes.stop(grace)
         self._stopped.set()
 
-    async def close(self) -> None:
+    async def close(self, *, grace: float | None = None) -> None:
         """Stop: take nothing more, wait up to ``grace`` seconds for running handlers, close. Idempotent."""
+        if grace is not None:
+            self._grace = grace
         if self._fork.forked or self._replier is None:
             return
         if self._replier.loop.is_closed():
@@ -187,12 +197,12 @@ class ReplyServer(Handlers):
             self._replier.close()
             log.info("server %s has stopped", self.name)
 
-    def _on_signal(self, number: int) -> None:
+    def _on_signal(self, name: str) -> None:
         if self._stopped.is_set():
             if self._shutting is not None:
                 self._shutting.cancel()
         else:
-            log.info("%s: stopping; once more stops at once", signal.Signals(number).name)
+            log.info("%s: stopping; once more stops at once", name)
             self._stopped.set()
 
     def _ready(self) -> None:

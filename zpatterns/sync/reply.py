@@ -14,6 +14,7 @@ from .._shell.brokering import Behind, server_pump
 from .._shell.guards import ForkGuard, checked_endpoint
 from .._shell.handlers import Handlers, rules_of
 from .._shell.operations import check_served, operations
+from .._shell.processes import Processes, check_processes
 from .._shell.signals import on_signal
 from .._shell.work import HandlerWork
 from ..core.jobs import ReplierStatistics
@@ -36,6 +37,7 @@ class ReplyServer(Handlers):
     thread, or ``with server:`` for a background thread. Handlers are ``def``: up to ``threads`` of them run at once on
     daemon threads, or on the loop itself with ``inline=True``. A request is refused with Overloaded when
     ``limits.intake`` of them wait; one whose budget is spent before a handler is free is dropped and counted.
+    ``grace``: seconds that a server that stops gives handlers to finish.
     ``exceptions`` maps exception types of handlers to statuses; any other exception is INTERNAL, and its text stays in
     the log. ``security=Insecure()`` allows plaintext TCP beyond loopback.
 
@@ -50,6 +52,7 @@ class ReplyServer(Handlers):
         name: str = "server",
         version: str = "0",
         threads: int = 8,
+        grace: float = DEFAULT_GRACE,
         exceptions: Mapping[type[Exception], Status] | None = None,
         limits: Limits | None = None,
         heartbeat: Heartbeat | None = None,
@@ -75,7 +78,8 @@ class ReplyServer(Handlers):
         self._address: str | None = None
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self._grace = DEFAULT_GRACE
+        self._grace = grace
+        self._processes: Processes | None = None
 
     @classmethod
     def worker(
@@ -87,6 +91,7 @@ class ReplyServer(Handlers):
         credit: int | None = None,
         version: str = "0",
         threads: int = 8,
+        grace: float = DEFAULT_GRACE,
         exceptions: Mapping[type[Exception], Status] | None = None,
         limits: Limits | None = None,
         heartbeat: Heartbeat | None = None,
@@ -97,9 +102,12 @@ class ReplyServer(Handlers):
         """A worker: the same handlers, behind one broker or several, as the service ``name``.
 
         It connects to the brokers' backends, and again, with back-off and jitter, when one was restarted; all are used.
-        A ``Broker`` of ours gives it ``credit`` requests at once (the default: as many as handlers can run), and streams and
-        cancels; any other Majordomo broker (7/MDP) one at a time. On close it finishes what it has and says DISCONNECT;
-        requests it has not begun go to other workers. ``include(server)`` takes over the handlers of a server.
+        A ``Broker`` of ours gives it ``credit`` requests at once, of whatever method, and streams and cancels; any other
+        Majordomo broker (7/MDP) one at a time. The default is what its handlers can run: ``threads`` if there is one that
+        runs on a thread, else 64 if there is one ``inline``, else ``limits.concurrency`` (``async def`` alone). What is
+        more waits at the broker, for any worker. On close it finishes what it has and says DISCONNECT; requests it has
+        not begun go to other workers. ``include(server)`` takes over the handlers of a server; ``run(processes=4)`` is
+        four of it.
         """
         behind = Behind(backend, name, credit, security)
         return cls(
@@ -107,6 +115,7 @@ class ReplyServer(Handlers):
             name=name,
             version=version,
             threads=threads,
+            grace=grace,
             exceptions=exceptions,
             limits=limits,
             heartbeat=heartbeat,
@@ -125,12 +134,26 @@ class ReplyServer(Handlers):
         """Counters since the server was started."""
         return self._replier.machine.statistics if self._replier is not None else ReplierStatistics()
 
-    def run(self, *, grace: float = DEFAULT_GRACE) -> None:
+    def run(self, *, grace: float | None = None, processes: int = 1) -> None:
         """Serve until SIGINT or SIGTERM: take nothing more, finish within ``grace`` seconds, refuse the rest.
 
         A second signal stops at once. Outside the main thread there are no signals: call ``stop()`` from elsewhere.
+
+        A worker may be several ``processes``: this one then only watches over them. Each is a fresh interpreter that
+        imports the module with this server, so make it at the top of a module, and call ``run`` below
+        ``if __name__ == "__main__"``. One that ends, however it ends, is replaced, after a pause that doubles. All are told
+        to stop with this one, by SIGTERM, and killed if they take much longer than ``grace``; they also stop when this
+        one was killed. Raises ConfigurationError if the very first cannot even begin.
         """
-        self._grace = grace
+        if grace is not None:
+            self._grace = grace
+        check_processes(processes, binds=self._behind is None)
+        if processes > 1:
+            self._fork.check()
+            check_served(self)
+            self._processes = Processes(self, self.name, processes, self._grace)
+            self._processes.run()
+            return
         replier = self._open()
         with on_signal(self._on_signal):
             self._serve(replier)
@@ -140,14 +163,16 @@ class ReplyServer(Handlers):
         if grace is not None:
             self._grace = grace
         self._stopping = True
+        if self._processes is not None:
+            self._processes.stop(grace)
         if self._replier is not None:
             self._replier.loop.wake()
 
-    def close(self) -> None:
+    def close(self, *, grace: float | None = None) -> None:
         """Stop and wait until the server has: at most ``grace`` seconds if handlers still run. Idempotent."""
         if self._fork.forked:
             return
-        self.stop()
+        self.stop(grace=grace)
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(self._grace + 5.0)
