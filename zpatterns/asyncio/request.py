@@ -174,7 +174,7 @@ class RequestClient:
         """As ``zpatterns.RequestClient.stream``, with ``async with`` and ``async for``."""
         requester = self._ready()
         call, codec = self._maker.stream(method, body, part, timeout, deadline, headers)
-        stream: Stream[Any] = Stream(requester, call, codec)
+        stream: Stream[Any] = Stream(requester, call, codec, self)
         call.application = _listener(weakref.ref(stream))
         try:
             requester.start(call)
@@ -262,8 +262,9 @@ class RequestClient:
 class Stream(Generic[T_co]):
     """The parts of one streamed reply, in order. ``async for`` it; leave its ``async with`` block to stop the server."""
 
-    def __init__(self, requester: AsyncRequester, call: Call, codec: Codec[T_co]) -> None:
+    def __init__(self, requester: AsyncRequester, call: Call, codec: Codec[T_co], client: RequestClient) -> None:
         self._requester = requester
+        self._client = client  # lives while somebody reads
         self._call = call
         self._codec = codec
         self._parts: deque[Part] = deque()

@@ -183,11 +183,12 @@ class Subscriber(Generic[T_co]):
 
     async def receive(self, timeout: float = DEFAULT_TIMEOUT) -> Message[T_co]:
         """As ``zpatterns.Subscriber.receive``."""
-        return await self._iterator().receive(timeout)
+        return await self._reader().receive(timeout)
 
     def __aiter__(self) -> AsyncIterator[Message[T_co]]:
         """As ``zpatterns.Subscriber.__iter__``."""
-        return self._iterator()
+        messages: Messages[T_co] = Messages(self._ready(), self._intake, self, self._reader()._opened)
+        return messages
 
     def stream(
         self, topic: Topic[T], /, *, overflow: Overflow = Overflow.DROP_OLDEST, max_age: float | None = None
@@ -198,7 +199,7 @@ class Subscriber(Generic[T_co]):
         wanted = subscription(topic, intake)
         driver.open(intake)
         driver.subscribe(wanted)
-        return Messages(driver, intake)
+        return Messages(driver, intake, self)
 
     @overload
     def on(self, topic: Topic[T], /) -> Callable[[Callable[[Message[T]], U]], Callable[[Message[T]], U]]: ...
@@ -222,7 +223,7 @@ class Subscriber(Generic[T_co]):
 
     async def serve(self, *, signals: bool = False) -> None:
         """Call handlers until ``stop()``, ``close()`` or a cancel; ``signals=True`` stops on SIGINT and SIGTERM too."""
-        main = self._iterator()
+        main = self._reader()
         loop = asyncio.get_running_loop()
         installed: list[int] = []
         if signals and threading.current_thread() is threading.main_thread():
@@ -272,7 +273,7 @@ class Subscriber(Generic[T_co]):
     ) -> None:
         await self.close()
 
-    def _iterator(self) -> Messages[T_co]:
+    def _reader(self) -> Messages[T_co]:
         self._ready()
         assert self._main is not None
         return self._main
@@ -306,10 +307,18 @@ class Subscriber(Generic[T_co]):
 class Messages(Generic[T_co]):
     """Messages one by one, until it is closed: leave its ``async with`` block, or ``close()`` it. One task reads it."""
 
-    def __init__(self, driver: AsyncSubscriber, intake: Intake) -> None:
+    def __init__(
+        self,
+        driver: AsyncSubscriber,
+        intake: Intake,
+        subscriber: Subscriber[Any] | None = None,
+        read: deque[Message[Any]] | None = None,
+    ) -> None:
         self._driver = driver
         self._intake = intake
-        self._opened: deque[Message[Any]] = deque()
+        self._subscriber = subscriber
+        """Lives while somebody reads: in ``async for message in Subscriber(...)`` nobody else holds it."""
+        self._opened: deque[Message[Any]] = deque() if read is None else read
         self._closed = False
         self._interrupted = False
 

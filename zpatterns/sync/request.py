@@ -205,9 +205,9 @@ class RequestClient:
             self._refuse()
         future: Future[Any] = Future()
         call.application = _fulfilling(future, codec)
-        requester = self._requester
-        future.add_done_callback(lambda done: requester.cancel(call) if done.cancelled() else None)
-        requester.submit(call)
+        # Through self, so that the client lives while somebody holds the future.
+        future.add_done_callback(lambda done: self._requester.cancel(call) if done.cancelled() else None)
+        self._requester.submit(call)
         return future
 
     @overload
@@ -252,7 +252,7 @@ class RequestClient:
         call, codec = self._maker.stream(method, body, part, timeout, deadline, headers)
         if self._fork.forked or self._requester.closed:
             self._refuse()
-        stream: Stream[Any] = Stream(self._requester, call, codec)
+        stream: Stream[Any] = Stream(self._requester, call, codec, self)
         call.application = _listener(weakref.ref(stream))
         self._requester.submit(call)
         return stream
@@ -328,8 +328,9 @@ def _fulfilling(future: Future[Any], codec: Codec[Any]) -> Callable[[Call], None
 class Stream(Generic[T_co]):
     """The parts of one streamed reply, in order. Iterate it; leave its ``with`` block to stop the server."""
 
-    def __init__(self, requester: BlockingRequester, call: Call, codec: Codec[T_co]) -> None:
+    def __init__(self, requester: BlockingRequester, call: Call, codec: Codec[T_co], client: RequestClient) -> None:
         self._requester = requester
+        self._client = client  # lives while somebody reads
         self._call = call
         self._codec = codec
         self._parts: deque[Part] = deque()

@@ -195,7 +195,8 @@ class Subscriber(Generic[T_co]):
     def __iter__(self) -> Iterator[Message[T_co]]:
         """Messages as they come, until the subscriber is closed. Topics that are streamed are not among them."""
         self._fork.check()
-        return self._main
+        messages: Messages[T_co] = Messages(self._driver, self._intake, self, self._main._opened)
+        return messages
 
     def stream(
         self, topic: Topic[T], /, *, overflow: Overflow = Overflow.DROP_OLDEST, max_age: float | None = None
@@ -206,7 +207,7 @@ class Subscriber(Generic[T_co]):
         wanted = subscription(topic, intake)
         self._driver.open(intake)
         self._driver.subscribe(wanted)
-        return Messages(self._driver, intake)
+        return Messages(self._driver, intake, self)
 
     @overload
     def on(self, topic: Topic[T], /) -> Callable[[Callable[[Message[T]], U]], Callable[[Message[T]], U]]: ...
@@ -273,10 +274,18 @@ class Subscriber(Generic[T_co]):
 class Messages(Generic[T_co]):
     """Messages one by one, until it is closed: leave its ``with`` block, or ``close()`` it. Threads may share it."""
 
-    def __init__(self, driver: BlockingSubscriber, intake: Intake) -> None:
+    def __init__(
+        self,
+        driver: BlockingSubscriber,
+        intake: Intake,
+        subscriber: Subscriber[Any] | None = None,
+        read: deque[Message[Any]] | None = None,
+    ) -> None:
         self._driver = driver
         self._intake = intake
-        self._opened: deque[Message[Any]] = deque()
+        self._subscriber = subscriber
+        """Lives while somebody reads: in ``for message in Subscriber(...)`` nobody else holds it."""
+        self._opened: deque[Message[Any]] = deque() if read is None else read
         self._closed = False
 
     def __iter__(self) -> Iterator[Message[T_co]]:
