@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import zpatterns
-from zpatterns import Topic
+import zpatterns.asyncio
+from zpatterns import ConfigurationError, Topic
 
 from .worlds import LIMIT, until
 
@@ -114,3 +115,20 @@ def test_many_threads_that_pull_hold_up_neither_close_nor_a_deadline() -> None:
         pull.receive(timeout=0.05)
     pull.close()
     ended(threads)
+
+
+@pytest.mark.parametrize("name", ["Push", "Pull", "Pair", "Proxy", "PipelineWorker"])
+@pytest.mark.parametrize("module", [zpatterns, zpatterns.asyncio], ids=["blocking", "asyncio"])
+def test_classes_that_are_made_another_way_say_which(module: Any, name: str) -> None:
+    with pytest.raises(ConfigurationError, match="make one with"):
+        getattr(module, name)("tcp://127.0.0.1:*")
+
+
+def test_a_stage_is_a_decorated_function() -> None:
+    with pytest.raises(ConfigurationError, match=r"@pipeline\.stage"):
+        zpatterns.Stage("resize")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def test_a_timeout_is_a_number() -> None:
+    with pytest.raises(ConfigurationError, match="timeout='1 s'"):
+        zpatterns.RequestClient("tcp://127.0.0.1:5555", timeout="1 s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

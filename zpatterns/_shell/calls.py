@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import inf, isfinite
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -140,7 +140,7 @@ def finish(call: Call, codec: Codec[Any]) -> Any:
 
 def checked_timeout(timeout: float) -> float:
     """Seconds that end, or ConfigurationError."""
-    if not 0 < timeout < inf or not isfinite(timeout):
+    if not isinstance(timeout, int | float) or not 0 < timeout < inf:
         raise ConfigurationError(f"timeout={timeout!r}: must be seconds greater than 0; nothing waits for ever")
     return min(timeout, _FOREVER)
 

@@ -11,6 +11,12 @@ from ..endpoint import Endpoint, Insecure, guard, parse
 from ..errors import ConfigurationError, WrongLoopError
 
 
+def check_made(given: object, kind: type, ways: str) -> None:
+    """For classes that have ways to be made with better names than their own."""
+    if not isinstance(given, kind):
+        raise ConfigurationError(f"this class is not called by itself: make one with {ways}")
+
+
 def check_loop(owner: asyncio.AbstractEventLoop | None, what: str) -> None:
     """Raises WrongLoopError outside a running loop, or on another one than the owner's."""
     try:

@@ -13,7 +13,7 @@ from ..drive.steering import ProxyStatistics, SteeredProxy
 from ..endpoint import Insecure
 from ..errors import Closed, ConfigurationError
 from ..policy import Limits, SocketOptions
-from .guards import ForkGuard, checked_endpoint
+from .guards import ForkGuard, check_made, checked_endpoint
 
 _numbers = count(1)
 
@@ -24,15 +24,16 @@ class Proxying:
     def __init__(
         self,
         kinds: tuple[str, str],
-        endpoints: tuple[str, str],
+        endpoints: tuple[str, str] = ("", ""),
         *,
-        connect: tuple[bool, bool],
-        capture: Callable[[list[bytes]], None] | None,
-        limits: Limits | None,
-        options: SocketOptions | None,
-        security: Insecure | None,
-        context: Context | None,
+        connect: tuple[bool, bool] = (False, False),
+        capture: Callable[[list[bytes]], None] | None = None,
+        limits: Limits | None = None,
+        options: SocketOptions | None = None,
+        security: Insecure | None = None,
+        context: Context | None = None,
     ) -> None:
+        check_made(kinds, tuple, "Proxy.forwarder(xsub, xpub), Proxy.queue(...) or Proxy.streamer(...)")
         self._texts = endpoints
         self._sides = tuple(
             Side(

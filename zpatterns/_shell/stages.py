@@ -12,6 +12,7 @@ from ..errors import ConfigurationError
 from ..policy import DEFAULT_JOB_TIMEOUT
 from ..wire.jobs import CREDIT_MAX, STAGES_MAX
 from .binding import Handler, bind
+from .guards import check_made
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -20,7 +21,8 @@ U = TypeVar("U")
 class Stage(Generic[T, U]):
     """One step of a pipeline: takes a ``T``, gives a ``U``. Made by ``@pipeline.stage``; give it to ``pipeline.map``."""
 
-    def __init__(self, handler: Handler, concurrency: int, timeout: float) -> None:
+    def __init__(self, handler: Handler, concurrency: int = 1, timeout: float = DEFAULT_JOB_TIMEOUT, /) -> None:
+        check_made(handler, Handler, "@pipeline.stage, on the function that does its work")
         assert handler.name is not None
         self.name: str = handler.name
         self.concurrency: int = concurrency

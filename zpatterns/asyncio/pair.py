@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
-from .._shell.guards import ForkGuard, check_loop
+from .._shell.guards import ForkGuard, check_loop, check_made
 from .._shell.pairing import End, private_endpoint, two_types
 from ..core.pairing import PairStatistics
 from ..drive.apairing import AsyncPairing
@@ -242,6 +242,7 @@ class Pair(Generic[S, R]):
         )
 
     def __init__(self, end: End) -> None:
+        check_made(end, End, "Pair.bind(endpoint, type), Pair.connect(endpoint, type) or Pair.inproc(type)")
         self._end = end
         self._fork = ForkGuard("Pair")
         self._pairing: AsyncPairing | None = None

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from .._shell.flowing import Settings
-from .._shell.guards import ForkGuard, check_loop
+from .._shell.guards import ForkGuard, check_loop, check_made
 from ..core.flow import LISTED, FlowStatistics
 from ..core.machine import Frames
 from ..drive.aflows import AsyncInflow, AsyncOutflow
@@ -33,6 +33,7 @@ class Push(Generic[T]):
     """
 
     def __init__(self, settings: Settings, /) -> None:
+        check_made(settings, Settings, "Push.bind(endpoint, type) or Push.connect(endpoint, type)")
         self._settings = settings
         self._fork = ForkGuard("Push")
         self._flow: AsyncOutflow | None = None
@@ -214,6 +215,7 @@ class Pull(Generic[T]):
     """``zpatterns.Pull`` for asyncio: ``async for item in pull``. At most ``limits.queue`` messages wait here."""
 
     def __init__(self, settings: Settings, /) -> None:
+        check_made(settings, Settings, "Pull.bind(endpoint, type) or Pull.connect(endpoint, type)")
         self._settings = settings
         self._fork = ForkGuard("Pull")
         self._flow: AsyncInflow | None = None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from .._shell.guards import ForkGuard, check_loop
+from .._shell.guards import ForkGuard, check_loop, check_made
 from ..core.worker import WorkerStatistics
 from ..drive.aworking import AsyncWorker
 from ..errors import Closed
@@ -24,6 +24,7 @@ class PipelineWorker:
     """``zpatterns.PipelineWorker`` for asyncio."""
 
     def __init__(self, open_: Callable[[Callable[[], None]], AsyncWorker], /) -> None:
+        check_made(open_, Callable, "pipeline.worker(...), and run it; or call pipeline.run_worker(...)")  # type: ignore[arg-type]
         self._open = open_
         self._fork = ForkGuard("PipelineWorker")
         self._worker: AsyncWorker | None = None

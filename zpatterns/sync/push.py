@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from .._shell.flowing import Settings
-from .._shell.guards import ForkGuard
+from .._shell.guards import ForkGuard, check_made
 from ..core.flow import LISTED, FlowStatistics, Inflow, Outflow
 from ..core.machine import Frame, Frames
 from ..drive.flows import PULL, PUSH
@@ -42,6 +42,7 @@ class Push(Generic[T]):
     """
 
     def __init__(self, settings: Settings, /) -> None:
+        check_made(settings, Settings, "Push.bind(endpoint, type) or Push.connect(endpoint, type)")
         self._settings = settings
         self._fork = ForkGuard("Push")
         self._machine = Outflow(settings.batch)
@@ -225,6 +226,7 @@ class Pull(Generic[T]):
     """
 
     def __init__(self, settings: Settings, /) -> None:
+        check_made(settings, Settings, "Pull.bind(endpoint, type) or Pull.connect(endpoint, type)")
         self._settings = settings
         self._fork = ForkGuard("Pull")
         self._machine = Inflow(bare=settings.bare)

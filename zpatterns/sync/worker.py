@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from .._shell.guards import ForkGuard
+from .._shell.guards import ForkGuard, check_made
 from .._shell.signals import on_signal
 from ..core.worker import WorkerStatistics
 from ..drive.working import BlockingWorker
@@ -23,6 +23,7 @@ class PipelineWorker:
     """One worker of a pipeline: ``run()`` it, or start it on a thread with ``with``."""
 
     def __init__(self, open_: Callable[[], BlockingWorker], /) -> None:
+        check_made(open_, Callable, "pipeline.worker(...), and run it; or call pipeline.run_worker(...)")  # type: ignore[arg-type]
         self._open = open_
         self._fork = ForkGuard("PipelineWorker")
         self._worker: BlockingWorker | None = None
