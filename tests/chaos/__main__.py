@@ -10,10 +10,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.worlds import Awaiting, Blocking
 
-from . import brokered, cancels, cycles, jobs, kills, lies, malformed
+from . import brokered, cancels, cycles, jobs, kills, lies, malformed, partition
 
 SHARE = 0.999
 """Of the calls end within their deadline + 100 ms ..."""
@@ -21,18 +22,36 @@ WORST = 1.0
 """... and all of them within so many seconds more."""
 
 
+BROKERED: dict[str, dict[str, Any]] = {
+    "a worker is killed every second": {"faults": ("worker",), "interval": 1.0},
+    "a client is killed every second": {"faults": ("client",), "interval": 1.0},
+    "the broker is killed every second": {"faults": ("broker",), "interval": 1.0},
+    "a worker is stopped for 5 s": {"faults": ("stop",), "interval": 8.0},
+    "handlers hold the GIL": {"faults": ("gil",), "interval": 4.0},
+    "two brokers, one is away for 1.5 s": {"faults": ("broker",), "interval": 3.0, "brokers": 2, "down": 1.5},
+}
+
+
 def main() -> int:
     """Every scenario, each reported as it ends."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each load under kill -9")
     parser.add_argument("--kill-interval", type=float, default=0.5, help="seconds from one kill to the next")
+    parser.add_argument("--broker-seconds", type=float, default=100.0, help="of steady load for each kind of fault")
+    parser.add_argument("--partitions", type=int, default=20, help="times that a link is cut")
     parser.add_argument("--calls", type=int, default=100_000, help="cancelled at random")
     parser.add_argument("--jobs", type=int, default=20_000, help="of a pipeline whose workers are killed")
     parser.add_argument("--messages", type=int, default=10_000, help="malformed")
     parser.add_argument("--cycles", type=int, default=1000, help="of opening and closing")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="scenarios whose title has this text")
     given = parser.parse_args()
-    faulthandler.dump_traceback_later(given.seconds * 4 + 900, exit=True)
+    longest = 12 * given.seconds + 6 * given.broker_seconds + 15 * given.partitions
+    faulthandler.dump_traceback_later(longest + 900, exit=True)
+
+    def report(title: str, run: Callable[[], str]) -> int:
+        return _report(title, run) if given.only in title else 0
+
     failed = 0
     with tempfile.TemporaryDirectory(prefix="zpatterns-") as name:
         folder = Path(name)
@@ -40,7 +59,7 @@ def main() -> int:
             for transport in ("tcp", "ipc"):
                 place = folder / f"{world}-{size}-{transport}"
                 place.mkdir()
-                failed += _report(
+                failed += report(
                     f"kill -9, {world}, {size} in flight, {transport}",
                     lambda world=world, size=size, transport=transport, place=place: _kills(  # type: ignore[misc]
                         place, world, transport, given.seconds, given.kill_interval, size
@@ -49,21 +68,26 @@ def main() -> int:
         for world in ("blocking", "asyncio"):
             place = folder / f"stop-{world}"
             place.mkdir()
-            failed += _report(f"SIGSTOP for 3 s, {world}", lambda world=world, place=place: _stop(place, world))  # type: ignore[misc]
-            failed += _report(
+            failed += report(f"SIGSTOP for 3 s, {world}", lambda world=world, place=place: _stop(place, world))  # type: ignore[misc]
+            failed += report(
                 f"workers killed, {world}",
                 lambda world=world, place=place: jobs.kill_nine(  # type: ignore[misc]
                     place, world, jobs=given.jobs, seconds=given.seconds, interval=given.kill_interval
                 ),
             )
-        place = folder / "broker"
-        place.mkdir()
-        failed += _report("broker and workers killed and stopped", lambda: _brokered(place, given.seconds, given.seed))
-        failed += _report("random cancels", lambda: _cancels(given.calls, given.seed))
-        failed += _report("malformed, blocking", lambda: str(dict(malformed.scenario(Blocking(), given.messages, 1))))
-        failed += _report("malformed, asyncio", lambda: _malformed_asyncio(given.messages, given.seed))
-        failed += _report("lies", lambda: str(dict(lies.scenario(10 * given.messages, given.seed))))
-        failed += _report("open and close", lambda: _cycles(given.cycles, folder))
+        for number, (title, options) in enumerate(BROKERED.items()):
+            place = folder / f"broker-{number}"
+            place.mkdir()
+            failed += report(
+                f"brokers: {title}",
+                lambda place=place, options=options: _brokered(place, given.broker_seconds, given.seed, options),  # type: ignore[misc]
+            )
+        failed += report("brokers: the link is cut", lambda: partition.outside(given.partitions))
+        failed += report("random cancels", lambda: _cancels(given.calls, given.seed))
+        failed += report("malformed, blocking", lambda: str(dict(malformed.scenario(Blocking(), given.messages, 1))))
+        failed += report("malformed, asyncio", lambda: _malformed_asyncio(given.messages, given.seed))
+        failed += report("lies", lambda: str(dict(lies.scenario(10 * given.messages, given.seed))))
+        failed += report("open and close", lambda: _cycles(given.cycles, folder))
     return 1 if failed else 0
 
 
@@ -85,11 +109,11 @@ def _kills(folder: Path, world: str, transport: str, seconds: float, interval: f
     return f"{servers.kills} kills; {tally}; nothing ran twice"
 
 
-def _brokered(folder: Path, seconds: float, seed: int) -> str:
-    cast, tally = brokered.scenario(folder, seconds=seconds, rate=500.0, interval=1.0, seed=seed)
-    share = 1 - tally.late / max(1, tally.calls)
+def _brokered(folder: Path, seconds: float, seed: int, options: dict[str, Any]) -> str:
+    story = brokered.scenario(folder, seconds=seconds, rate=500.0, seed=seed, **options)
+    share = 1 - story.tally.late / max(1, story.tally.calls)
     assert share >= SHARE, f"only {share:.4%} ended within their deadline + 100 ms"
-    return brokered.check(cast, tally)
+    return brokered.check(story, slack=WORST)
 
 
 def _stop(folder: Path, world: str) -> str:
