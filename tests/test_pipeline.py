@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from zpatterns import (
     NoSuchService,
     ReplyError,
     RequestContext,
+    RequestTimeout,
     Status,
 )
 
@@ -307,6 +309,38 @@ def test_workers_may_come_later(face: Face) -> None:
     starter.start()
     assert len(face.map(pipeline, jobs(3), double)) == 3
     starter.join()
+
+
+def test_waiting_for_workers(face: Face) -> None:
+    pipeline = face.pipeline()
+    double = doubling(pipeline)
+    other = doubling(pipeline, name="other")
+
+    def wait(*arguments: Any, **options: Any) -> Any:
+        found = pipeline.wait_for_workers(*arguments, **options)
+        return found if face.blocking else face.do(found)
+
+    with pytest.raises(RequestTimeout, match="0 of 1 workers for stage 'double' within"):
+        wait(double, timeout=0.05)
+    with pytest.raises(ConfigurationError):
+        wait(timeout=float("inf"))
+    with pytest.raises(ConfigurationError):
+        wait("double")
+    first = face.worker(pipeline)
+    assert wait(double, 1, LIMIT) == wait(other, timeout=LIMIT) == wait(timeout=LIMIT) == 1
+    with ThreadPoolExecutor(2) as threads:
+        found = threads.submit(wait, double, 2, LIMIT)
+        with pytest.raises(RequestTimeout, match="1 of 2 workers within"):
+            wait(count=2, timeout=0.05)
+        face.worker(pipeline)
+        assert found.result(LIMIT) == 2
+        face.close(first)
+        until(lambda: wait(count=0) == 1)
+        found = threads.submit(wait, double, 2, LIMIT)
+        until(found.running)
+        face.close(pipeline)
+        with pytest.raises(Closed):
+            found.result(LIMIT)
 
 
 def test_closing_ends_a_map(face: Face) -> None:

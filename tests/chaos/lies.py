@@ -61,14 +61,16 @@ def scenario(count: int, seed: int) -> Counter[str]:
 
 
 def _valid() -> list[list[bytes]]:
-    array = j.encode_array([1000, b"x", 1001, b"y"])
+    ids = j.encode_array([1000, 1001])
     record = pub.record(pub.head(1, 0, PEER), 0, 1, 10)
     return [
         [j.ready(PEER, {"a": 2, "b": 1}), b""],
         *([header, b""] for header in (j.LEAVE_HEADER, j.heartbeat(3), j.WHO_HEADER, j.STOP_HEADER)),
-        [j.jobs("a", 1, 1, 5000, 2), array],
-        [j.jobs("a", 1, 1, 5000, 1), j.encode_id(7), b"payload", b"buffer"],
-        [j.results(1, 2), array],
+        [j.jobs("a", 1, 1, 5000, 2), ids, b"\x92\x01\x02"],
+        [j.jobs("a", 3, 1, 5000, 2), ids, j.encode_array([b"x", b"y"])],
+        [j.jobs("a", 1, 1, 5000, 1), j.encode_array([7]), b"payload", b"buffer"],
+        [j.results(1, 2), ids, b"\x92\x01\x02"],
+        [j.results(3, 2), ids, j.encode_array([b"x", b"y"])],
         [j.failed(1000, 13), w.encode_error("text", {"a": 1}, 100)],
         list(j.returned(1, [1000, 1001])),
         [j.items(1, 2), j.encode_array([b"\x01", b"\x02"])],

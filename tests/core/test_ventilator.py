@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from zpatterns.core.crew import Task
+from zpatterns.core.crew import Bundle, Joined, Task
 from zpatterns.core.machine import Link, Sent
 from zpatterns.core.ventilator import PROBE, TICKS, Ventilator
-from zpatterns.errors import Closed, DeadLetter, JobFailed, NoSuchService, Status
+from zpatterns.errors import Closed, DeadLetter, DecodeError, JobFailed, NoSuchService, Status
 from zpatterns.policy import Heartbeat, Limits
 from zpatterns.wire import jobs as j, message as w
 
@@ -28,7 +29,9 @@ class Message:
     @property
     def jobs(self) -> dict[int, bytes]:
         assert type(self.command) is j.Jobs
-        return {job_id: bytes(rest[0]) for job_id, rest in j.pairs(self.command, self.rest)}
+        ids, payload, _ = j.opened(self.command, self.rest)
+        payloads = [bytes(payload)] if len(ids) == 1 else j.split(self.command.codec, len(ids), payload)
+        return dict(zip(ids, payloads, strict=True))
 
 
 class Side:
@@ -42,8 +45,9 @@ class Side:
         self.b = self.machine.line("b", stage_timeout)
         self.statistics = self.machine.statistics
 
-    def put(self, *payloads: bytes, route: Any = None, now: float = 0.0, codec: int = 1) -> list[Task]:
-        tasks = [Task(route or (self.a,), payload, codec) for payload in payloads]
+    def put(self, *payloads: bytes, route: Any = None, now: float = 0.0, codec: int = 3) -> list[Task]:
+        route = route or (self.a,)
+        tasks = [Task(route, payload, codec) for payload in payloads]
         self.machine.put(tasks, now)
         return tasks
 
@@ -54,7 +58,12 @@ class Side:
         self.machine.receive(0, (peer, *frames), now)
 
     def result(self, peer: bytes, job_id: int, payload: bytes = b"done", now: float = 0.0) -> None:
-        self.receive(peer, j.results(1, 1), j.encode_array([job_id, payload]), now=now)
+        self.receive(peer, j.results(1, 1), j.encode_array([job_id]), payload, now=now)
+
+    def results(self, peer: bytes, ids: Sequence[int], codec: int = 1, payload: bytes | None = None) -> None:
+        """Each is the number 1."""
+        whole = j.encode_items(codec, [b"\1"] * len(ids)) if payload is None else payload
+        self.receive(peer, j.results(codec, len(ids)), j.encode_array(ids), whole)
 
     def out(self, now: float = 0.0) -> list[Message]:
         self.machine.flush(now)
@@ -71,9 +80,15 @@ class Side:
         return given
 
     def ended(self) -> list[Task]:
-        events = list(self.machine.events)
+        """Tasks that have ended one by one."""
+        events = [event for event in self.machine.events if type(event) is Task]
         self.machine.events.clear()
         return events
+
+    def bundles(self) -> list[Bundle]:
+        bundles = [event for event in self.machine.events if type(event) is Bundle]
+        self.machine.events.clear()
+        return bundles
 
     def wake(self, now: float) -> None:
         """Every look up to then."""
@@ -88,7 +103,7 @@ def test_jobs_go_to_who_has_credit_and_come_back() -> None:
     side.ready(A, a=2)
     [jobs] = [message for message in side.out() if type(message.command) is j.Jobs]
     assert jobs.to == A
-    assert jobs.command == j.Jobs("a", 1, 1, 60_000, 2)
+    assert jobs.command == j.Jobs("a", 3, 1, 60_000, 2)
     assert jobs.jobs == {FIRST: b"1", FIRST + 1: b"2"}
     side.result(A, FIRST, b"one")
     assert side.ended() == [one]
@@ -153,7 +168,7 @@ def test_large_jobs_and_buffers_travel_alone() -> None:
     view = Task((side.a,), memoryview(b"4"), 1)
     side.machine.put([buffered, view], 0.0)
     messages = [message for message in side.out() if type(message.command) is j.Jobs]
-    assert sorted(len(message.rest) for message in messages) == [1, 2, 2, 3]
+    assert sorted(len(message.rest) for message in messages) == [2, 2, 2, 3]
     assert {job_id: len(payload) for message in messages for job_id, payload in message.jobs.items()} == {
         FIRST: 1, FIRST + 1: len(large), FIRST + 2: 1, FIRST + 3: 1, FIRST + 4: 1,
     }  # fmt: skip
@@ -165,9 +180,88 @@ def test_messages_are_not_too_large_and_hold_what_looks_alike() -> None:
     side.put(*[b"x"] * 300)
     side.put(b"y", codec=2)
     counts = [len(message.jobs) for message in side.out() if type(message.command) is j.Jobs]
-    assert counts == [256, 44, 1]
+    assert counts == [64, 64, 64, 64, 44, 1]
     side.put(*[b"x" * j.ALONE] * 10)
     assert [len(message.jobs) for message in side.out()] == [8, 2]
+
+
+# Results that come together -------------------------------------------------------------------------------------------
+
+
+def test_results_of_one_message_end_their_tasks_together() -> None:
+    side = Side()
+    side.ready(A, a=4)
+    tasks = side.put(b"1", b"2", b"3", b"4")
+    side.out()
+    side.results(A, [FIRST + 1, FIRST])
+    [bundle] = side.bundles()
+    assert (bundle.tasks, bundle.codec, bundle.payload) == ([tasks[1], tasks[0]], 1, b"\x92\1\1")
+    assert bundle.split() == [b"\1", b"\1"]
+    assert [task.done for task in tasks] == [True, True, False, False]
+    side.results(A, [FIRST + 2, FIRST + 3], codec=2)
+    [bundle] = side.bundles()
+    assert (bundle.tasks, bundle.codec, bundle.split()) == (tasks[2:], 2, [b"\1", b"\1"])
+    assert (side.machine.tasks, side.statistics.done) == ({}, 4)
+    side.put(b"5", b"6", b"7", b"8")
+    assert len(side.given()[A]) == 4  # they have given their credit back
+
+
+def test_an_array_that_is_none_is_found_out_by_whoever_opens_it() -> None:
+    side = Side()
+    side.ready(A, a=2)
+    side.put(b"1", b"2")
+    side.out()
+    side.results(A, [FIRST, FIRST + 1], payload=b"\x91\1")
+    [bundle] = side.bundles()
+    with pytest.raises(DecodeError):
+        bundle.split()
+
+
+def test_what_does_not_end_together_is_looked_at_one_by_one() -> None:
+    side = Side()
+    route = (side.a,)
+    side.ready(A, a=2)
+    mine = side.put(b"1", b"2", route=route)
+    side.out()
+    side.results(B, [FIRST, FIRST + 1])  # no worker
+    side.results(A, [FIRST, 7])  # one is unknown
+    assert side.ended() == [mine[0]]
+    assert (side.statistics.forged, side.statistics.duplicates) == (2, 1)
+    side.results(A, [FIRST + 1, FIRST + 1])  # the same twice
+    assert side.ended() == [mine[1]]
+    assert side.statistics.duplicates == 2
+    [first, second] = [*side.put(b"3", route=route), *side.put(b"4", route=(side.a,))]  # two callers
+    side.out()
+    side.results(A, [first.id, second.id])
+    assert side.ended() == [first, second]
+    [first, second] = side.put(b"5", b"6", route=route)
+    side.ready(B, a=1)
+    side.out()
+    side.results(A, [first.id, second.id])  # one of them has the other worker
+    assert len(side.ended()) == 1
+    assert side.statistics.forged == 3
+
+
+def test_results_of_an_earlier_stage_go_on_one_by_one() -> None:
+    side = Side()
+    side.ready(A, a=2, b=2)
+    [one, two] = side.put(b"1", b"2", route=[side.a, side.b])
+    side.out()
+    side.results(A, [FIRST, FIRST + 1])
+    assert side.given() == {A: {FIRST + 2: b"\1", FIRST + 3: b"\1"}}
+    side.results(A, [FIRST + 2, FIRST + 3])
+    assert [bundle.tasks for bundle in side.bundles()] == [[one, two]]
+
+
+def test_nothing_ends_with_a_job_that_is_alone() -> None:
+    side = Side()
+    side.ready(A, a=2)
+    [task] = side.put(b"1")
+    side.out()
+    side.machine.workers[A].alone = task
+    side.results(A, [FIRST, 7])
+    assert side.ended() == [task]
+    assert side.machine.workers[A].alone is None
 
 
 def test_a_handler_that_raises_ends_its_task() -> None:
@@ -395,7 +489,7 @@ def test_a_worker_is_kept_free_for_it() -> None:
     poison = side.machine.tasks[FIRST]
     holder = poison.worker
     assert holder is not None
-    side.machine._take_back(poison)
+    poison.take_back()
     poison.deliveries = 2
     side.a.alone.append(poison)
     side.put(b"x", b"y", b"z")
@@ -508,6 +602,29 @@ def test_a_cancelled_task_gets_no_event_and_its_place_is_taken_until_it_is_answe
     assert side.ended() == [three]
 
 
+def test_a_caller_that_leaves_cancels_what_is_on_its_route() -> None:
+    side = Side()
+    side.ready(A, a=1)
+    route = (side.a,)
+    side.put(b"1", b"2", route=route)
+    [other] = side.put(b"3", route=[side.a])
+    side.out()
+    side.machine.cancel_route(route)
+    assert list(side.machine.tasks.values()) == [other]
+    side.result(A, FIRST)
+    assert side.given() == {A: {FIRST + 2: b"3"}}
+
+
+def test_workers_are_counted_by_what_they_serve() -> None:
+    side = Side()
+    side.ready(A, a=1, c=1)
+    side.ready(B, a=1)
+    assert [type(event) for event in side.machine.events] == [Joined, Joined]
+    assert [side.machine.serving(stage) for stage in (None, "a", "c", "b")] == [2, 2, 1, 0]
+    side.receive(B, j.LEAVE_HEADER, b"")
+    assert [side.machine.serving(stage) for stage in (None, "a", "c")] == [1, 1, 1]
+
+
 def test_nobody_serves_the_stage() -> None:
     side = Side(timeout=2.0)
     [task] = side.put(b"1", now=0.0)
@@ -563,8 +680,10 @@ def test_closing_ends_everything() -> None:
         (b"x",),
         (b"x", b""),
         (j.STOP_HEADER, b""),
-        (j.jobs("a", 1, 1, 1, 1), j.encode_array([1, b""])),
-        (j.results(1, 2), b"\x90"),
+        (j.jobs("a", 1, 1, 1, 1), b"\x91\1", b""),
+        (j.results(1, 2), b"\x90", b"\x90"),
+        (j.results(1, 2), b"\x92\1\2", b"\x90"),
+        (j.results(3, 2), b"\x92\1\2", b"\x92\1\2"),
     ],
 )
 def test_garbage_is_counted(frames: tuple[bytes, ...]) -> None:

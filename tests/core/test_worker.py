@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import msgpack
 import pytest
 
 from zpatterns.core.calls import Reopen
 from zpatterns.core.jobs import LOOP, Rule, Why
 from zpatterns.core.machine import Link, Sent
-from zpatterns.core.worker import UNSAID, Begin, Dismissed, Halt, StageJob, StageWorker
+from zpatterns.core.stage_jobs import Begin, Dismissed, Halt, StageJob
+from zpatterns.core.worker import UNSAID, StageWorker
 from zpatterns.errors import Status
 from zpatterns.policy import Heartbeat
 from zpatterns.wire import jobs as j, message as w
+
+
+def several(codec: int, ids: Sequence[int]) -> tuple[bytes, bytes]:
+    """Ids and payload of jobs, or of results, whose content is the text of their id."""
+    payloads = [msgpack.packb(b"%d" % job_id) if codec == 1 else b"%d" % job_id for job_id in ids]
+    return j.encode_array([*ids]), payloads[0] if len(ids) == 1 else j.encode_items(codec, payloads)
 
 
 class Side:
@@ -30,9 +39,10 @@ class Side:
             [(header, _)] = self.out()
             assert j.parse(header) == j.Ready(b"12345678", {"a": 2, "b": 1})
 
-    def jobs(self, *ids: int, stage: str = "a", attempt: int = 1, budget: int = 60_000, now: float = 0.0) -> None:
-        flat: list[int | bytes] = [field for job_id in ids for field in (job_id, b"%d" % job_id)]
-        self.receive(j.jobs(stage, 1, attempt, budget, len(ids)), j.encode_array(flat), now=now)
+    def jobs(
+        self, *ids: int, stage: str = "a", codec: int = 3, attempt: int = 1, budget: int = 60_000, now: float = 0.0
+    ) -> None:
+        self.receive(j.jobs(stage, codec, attempt, budget, len(ids)), *several(codec, ids), now=now)
 
     def receive(self, *frames: bytes, now: float = 0.0) -> None:
         self.machine.receive(0, frames, now)
@@ -42,7 +52,7 @@ class Side:
         events = list(self.machine.events)
         self.machine.events.clear()
         assert all(type(event) is Begin for event in events)
-        return [event.job for event in events]
+        return [job for event in events for job in event.jobs]
 
     def out(self, now: float = 0.0) -> list[tuple[Any, ...]]:
         self.machine.flush(now)
@@ -61,14 +71,14 @@ def test_jobs_run_within_the_concurrency_and_are_answered_together() -> None:
     one, two, other = side.begun()
     side.jobs(3)
     assert [one.id, two.id, other.id] == [1, 2, 9]
-    assert (one.rest, one.method, one.header.codec, one.header.attempt, one.expires_at) == ((b"1",), "a", 1, 1, 65.0)
-    assert other.header.attempt == 2
+    assert (one.rest, one.method, one.header.codec, one.header.attempt, one.expires_at) == ((b"1",), "a", 3, 1, 65.0)
+    assert (other.header.attempt, other.rule.lane) == (2, LOOP)
     assert side.machine.running == 3
-    side.machine.reply(one, 1, b"r1")
-    side.machine.reply(two, 1, b"r2")
-    side.machine.reply(one, 1, b"again")
-    [(header, payload)] = side.out()
-    assert (j.parse(header), payload) == (j.Results(1, 2), j.encode_array([1, b"r1", 2, b"r2"]))
+    side.machine.reply(one, 3, b"r1")
+    side.machine.reply(two, 3, b"r2")
+    side.machine.reply(one, 3, b"again")
+    [(header, ids, payload)] = side.out()
+    assert (j.parse(header), ids, payload) == (j.Results(3, 2), b"\x92\1\2", j.encode_array([b"r1", b"r2"]))
     [three] = side.begun()
     assert three.id == 3
     assert side.statistics.received == 4
@@ -81,6 +91,11 @@ def test_large_results_and_buffers_travel_alone() -> None:
     side.machine.reply(one, 1, b"x", (b"buffer",))
     side.machine.reply(two, 3, memoryview(b"view"))
     assert [len(frames) for frames in side.out()] == [4, 3]
+    side.jobs(3, 4)
+    three, four = side.begun()
+    side.machine.reply(three, 1, b"msgpack")
+    side.machine.reply(four, 2, b"JSON")
+    assert [j.parse(frames[0]) for frames in side.out()] == [j.Results(1, 1), j.Results(2, 1)]
 
 
 def test_a_handler_that_raised() -> None:
@@ -238,8 +253,7 @@ def test_a_ventilator_that_gives_jobs_and_takes_no_answers_fills_nothing() -> No
     side.machine.flush(0.0)
     _, _, token = side.machine.outbox.popleft()
     side.machine.sent(token, Sent.FULL, 0.0)
-    flat: list[int | bytes] = [field for number in range(1024) for field in (number, b"")]
-    message = j.jobs("nobody has it", 1, 1, 1000, 1024), j.encode_array(flat)
+    message = j.jobs("nobody has it", 3, 1, 1000, 1024), *several(3, range(1024))
     for _ in range(UNSAID // 2):
         side.receive(*message)
     assert len(side.machine._letters) <= UNSAID + 4
@@ -264,7 +278,14 @@ def test_there_is_no_more_work() -> None:
 
 
 @pytest.mark.parametrize(
-    "frames", [(b"x",), (b"x", b""), (j.LEAVE_HEADER, b""), (j.jobs("a", 1, 1, 1, 2), j.encode_array([1, b""]))]
+    "frames",
+    [
+        (b"x",),
+        (b"x", b""),
+        (j.LEAVE_HEADER, b""),
+        (j.jobs("a", 1, 1, 1, 2), b"\x91\1", b"\x91\1"),
+        (j.jobs("a", 3, 1, 1, 2), b"\x92\1\2", b"\x92\1\2"),
+    ],
 )
 def test_garbage_is_counted(frames: tuple[bytes, ...]) -> None:
     side = Side()
@@ -283,11 +304,24 @@ def test_before_its_first_turn_it_has_no_time() -> None:
 def test_many_results_are_cut() -> None:
     machine = StageWorker({"a": (Rule(LOOP), 1000)}, incarnation=b"1")
     machine.link(0, Link.UP, 0.0)
-    flat: list[int | bytes] = [field for job_id in range(600) for field in (job_id, b"")]
-    machine.receive(0, (j.jobs("a", 1, 1, 1, 600), j.encode_array(flat)), 0.0)
+    machine.receive(0, (j.jobs("a", 3, 1, 1, 150), *several(3, range(150))), 0.0)
     machine.dispatch(0.0)
     for event in machine.events:
-        machine.reply(event.job, 1, b"")
+        for job in event.jobs:
+            machine.reply(job, 1, b"")
     machine.flush(0.0)
     counts = [j.parse(entry[1][0]) for entry in machine.outbox]
-    assert [command.count for command in counts if type(command) is j.Results] == [256, 256, 88]
+    assert [command.count for command in counts if type(command) is j.Results] == [64, 64, 22]
+
+
+def test_jobs_of_one_message_are_opened_when_they_are_looked_at() -> None:
+    side = Side()
+    side.jobs(1, 2, codec=1)
+    one, two = side.begun()
+    assert one.parcel is two.parcel
+    assert (one.rest, two.rest) == ((msgpack.packb(b"1"),), (msgpack.packb(b"2"),))
+    side.receive(j.jobs("a", 1, 1, 1, 2), b"\x92\3\4", b"\x91\1")
+    [three, four] = side.machine.stages["a"].waiting
+    assert (three.rest, four.rest) == ((b"",), (b"",))  # which does not decode: their handler is not called
+    side.receive(j.jobs("b", 1, 1, 1, 1), b"\x91\5", b"\1", b"buffer")
+    assert side.machine.stages["b"].waiting[0].rest == (b"\1", b"buffer")

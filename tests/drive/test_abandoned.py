@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import warnings
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 import zmq
 
 from tests.worlds import ADD, COUNT, LIMIT, ONCE, Add, Number, Sum
 from zpatterns import Closed
-from zpatterns.asyncio import ReplyServer, RequestClient
+from zpatterns.asyncio import Pipeline, Pull, Push, ReplyServer, RequestClient
 
 
 def serving() -> ReplyServer:
@@ -72,6 +74,46 @@ def test_a_stream_that_is_dropped() -> None:
             await soon(lambda: client.statistics.cancelled == 1 and server.statistics.stopped == 1)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("kind", [Push, Pull, Pipeline])
+def test_what_is_dropped_gives_its_socket_back_and_says_so(kind: Any, elsewhere: bool) -> None:
+    async def opened() -> None:
+        made = Pipeline("tcp://127.0.0.1:*") if kind is Pipeline else kind.bind("tcp://127.0.0.1:*", int)
+        await made.__aenter__()
+        held = [made]
+        del made
+        if elsewhere:
+            await asyncio.to_thread(held.clear)
+        else:
+            held.clear()
+
+    async def main() -> None:
+        await opened()
+        await asyncio.sleep(0.05)
+        before = descriptors()
+        for _ in range(20):
+            await opened()
+        await soon(lambda: descriptors() <= before)
+
+    gc.collect()
+    with pytest.warns(ResourceWarning, match=rf"a {kind.__name__} was dropped without close\(\)"):
+        asyncio.run(main())
+
+
+def test_what_was_closed_says_nothing() -> None:
+    async def main() -> None:
+        for made in (Pipeline("tcp://127.0.0.1:*"), Push.bind("tcp://127.0.0.1:*", int)):
+            await made.__aenter__()
+            await made.close()
+        async with Pull.bind("tcp://127.0.0.1:*", int):
+            pass
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        asyncio.run(main())
+        gc.collect()
 
 
 def test_a_context_that_is_terminated() -> None:

@@ -56,6 +56,7 @@ def blocking(images: list[Image], thumbs: Iterator[Thumb]) -> None:
     for page in pipeline.map(thumbs, place):
         assert_type(page, Page)
     assert_type(pipeline.dead_letters, list[zp.DeadLetter])
+    assert_type(pipeline.wait_for_workers(shrink, count=2, timeout=1.0), int)
     stage: zp.Stage[Image, Thumb] = shrink
     assert_type(stage.name, str)
 

@@ -52,13 +52,16 @@ def test_a_message_both_ways(vector: dict[str, Any]) -> None:
         assert maker(*fields.values()) == frames[0]
     content = vector.get("content")
     if kind in (j.Jobs, j.Results):
-        pairs = [(job_id, [bytes(frame) for frame in rest]) for job_id, rest in j.pairs(command, frames[1:])]
-        assert pairs == [(job_id, [bytes.fromhex(frame) for frame in rest]) for job_id, rest in content]
-        if len(frames) == 2:
-            flat = [field for job_id, [payload] in pairs for field in (job_id, payload)]
-            assert j.encode_array(flat) == frames[1]
+        ids, payload, buffers = j.opened(command, frames[1:])
+        assert ids == [job_id for job_id, _ in content]
+        assert j.encode_array(ids) == frames[1]
+        rests = [[bytes.fromhex(frame) for frame in rest] for _, rest in content]
+        if command.count == 1:
+            assert [[payload, *buffers]] == rests
         else:
-            assert j.encode_id(pairs[0][0]) == frames[1]
+            payloads = j.split(command.codec, command.count, payload)
+            assert [[each] for each in payloads] == rests
+            assert j.encode_items(command.codec, payloads) == frames[2]
     elif kind is j.Return:
         assert j.decode_ids(command.count, frames[1]) == content
         assert j.returned(command.started, content) == tuple(frames)
@@ -68,7 +71,7 @@ def test_a_message_both_ways(vector: dict[str, Any]) -> None:
         if command.codec == 1:
             assert msgpack.unpackb(frames[1]) == [msgpack.unpackb(payload) for payload in payloads]
         else:
-            assert j.decode_array(command.count, frames[1], each=1) == payloads
+            assert j.decode_array(command.count, frames[1]) == payloads
     elif kind is j.Failed:
         assert list(w.decode_error(frames[1])) == content
     elif kind is not j.Item:
@@ -81,11 +84,12 @@ def test_a_reader_refuses(vector: dict[str, Any]) -> None:
     with pytest.raises(DecodeError):
         command = j.parse(frames[0])
         if type(command) in (j.Jobs, j.Results):
-            j.pairs(command, frames[1:])  # type: ignore[arg-type]
+            _, payload, _ = j.opened(command, frames[1:])  # type: ignore[arg-type]
+            j.split(command.codec, command.count, payload)  # type: ignore[union-attr]
         elif type(command) is j.Return:
             j.decode_ids(command.count, frames[1])
         elif type(command) is j.Items:
-            j.decode_array(command.count, frames[1], each=1)
+            j.decode_array(command.count, frames[1])
 
 
 def test_every_kind_has_a_vector() -> None:
@@ -108,7 +112,9 @@ def test_what_a_peer_sends_is_not_kept_without_end() -> None:
 
 def test_too_long_payloads_are_refused() -> None:
     with pytest.raises(DecodeError):
-        j.decode_array(1, b"\x91" + b"\0" * j.PAYLOAD_MAX, each=1)
+        j.decode_array(1, b"\x91" + b"\0" * j.PAYLOAD_MAX)
+    with pytest.raises(DecodeError):
+        j.opened(j.Results(1, 2), [b"\x92\1\2", b"\x92" + b"\0" * j.PAYLOAD_MAX])
     with pytest.raises(DecodeError):
         j.decode_ids(1, b"\x91" + b"\0" * j.PAYLOAD_MAX)
 
@@ -118,13 +124,14 @@ def test_too_long_payloads_are_refused() -> None:
     [
         ([1, 2, 3], [3]),
         ([8192] * 10, [8, 2]),
-        ([1] * 600, [256, 256, 88]),
-        ([1] * 256, [256]),
+        ([1] * 150, [64, 64, 22]),
+        ([1] * 64, [64]),
         ([8192] * 16, [8, 8]),
     ],
 )
 def test_chunks(sizes: list[int], counts: list[int]) -> None:
-    flat: list[int | bytes] = [field for number, size in enumerate(sizes) for field in (number, b"x" * size)]
-    chunks = list(j.chunks(flat))
-    assert [len(chunk) // 2 for chunk in chunks] == counts
-    assert [field for chunk in chunks for field in chunk] == flat
+    ids, payloads = list(range(len(sizes))), [b"x" * size for size in sizes]
+    chunks = list(j.chunks(ids, payloads))
+    assert [len(some) for some, _ in chunks] == counts
+    assert [job_id for some, _ in chunks for job_id in some] == ids
+    assert [payload for _, some in chunks for payload in some] == payloads

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
-from ..core.crew import Line, Task
-from ..errors import ConfigurationError, DeadLetter, DecodeError, JobFailed, MessageTooLarge, Status
+from ..core.crew import Bundle, Line, Task
+from ..errors import ConfigurationError, DeadLetter, DecodeError, JobFailed, MessageTooLarge, Status, ZPatternsError
 from ..policy import Limits
 from .progress import Progress
 from .stages import Stage
 
-NOTHING: Any = object()
-"""No result is ready."""
 _SMALL = 65_536
 
 
 class Ended(Protocol):
     """Where the driver puts what has ended."""
 
-    ended: deque[Task]
+    ended: deque[Task | Bundle]
+
+
+class _Fault:
+    """In the place of a result: why there is none."""
+
+    __slots__ = ("failure", "job")
+
+    def __init__(self, failure: ZPatternsError, job: Any) -> None:
+        self.failure = failure
+        self.job = job
 
 
 class Course:
@@ -39,12 +48,14 @@ class Course:
         errors: str,
         progress: Progress | None,
     ) -> None:
-        self.open: dict[Task, None] = {}
-        """Those that have not been given back."""
+        self.open: int = 0
+        """Jobs that were taken and not given back. Whoever gives results back counts them off."""
+        self.route: list[Line] = list(lines)
+        """Of its tasks, and of no others."""
         self._encode = stages[0].job_codec.encode
         self._codec = stages[0].job_codec.wire_id
         self._decode = stages[-1].result_codec.decode
-        self._lines = lines
+        self._array = stages[-1]._results
         self._run = run
         self._limits = limits
         self._letters = letters
@@ -53,72 +64,122 @@ class Course:
         self._ordered = ordered
         self._raises = errors == "raise"
         self._progress = progress
+        self._share = 1 if progress is not None else self._low
         self._taken = 0
         self._next = 0
-        self._done: dict[int, Task] = {}
+        self._apart: dict[int, Any] = {}
+        """Results by the number of their job, before it is their turn."""
+        self._ready: deque[Any] = deque()
+        self._faults = 0
+        """Of those that are ready, how many are none."""
 
     @property
     def room(self) -> bool:
         """Whether one more job may be taken."""
-        return len(self.open) < self._window
+        return self.open < self._window
 
     @property
     def hungry(self) -> bool:
         """Whether it is time to take jobs: not one for each result, or each would travel alone."""
-        return self._window - len(self.open) >= self._low
+        return self._window - self.open >= self._low
 
-    def task(self, job: Any) -> Task:
-        """The next job, on its way. Raises TypeError for one of a wrong type, MessageTooLarge for one over the limits."""
-        payload, buffers = self._encode(job)
-        if buffers or len(payload) > _SMALL:
-            self._check_size(payload, buffers)
-        task = Task(self._lines, payload, self._codec, buffers, (self._run, self._taken, job))
-        self._taken += 1
-        self.open[task] = None
-        return task
+    def take(self, jobs: Iterator[Any]) -> list[Task]:
+        """The next jobs, on their way; fewer than there is room for when there are no more.
 
-    def result(self) -> Any:
-        """The next result, or NOTHING if there is none yet. Raises what ended its job, or returns it, as asked."""
-        ended = self._run.ended
-        if self._ordered:
-            while ended:
-                task = ended.popleft()
-                self._done[task.application[1]] = task
-            if self._next not in self._done:
-                return NOTHING
-            task = self._done.pop(self._next)
-            self._next += 1
-        elif ended:
-            task = ended.popleft()
+        Raises TypeError for one of a wrong type, MessageTooLarge for one over the limits.
+        """
+        encode, route, codec, run, number = self._encode, self.route, self._codec, self._run, self._taken
+        tasks: list[Task] = []
+        for job in islice(jobs, self._window - self.open):
+            payload, buffers = encode(job)
+            if buffers or len(payload) > _SMALL:
+                self._check_size(payload, buffers)
+            tasks.append(Task(route, payload, codec, buffers, (run, number, job)))
+            number += 1
+        self._taken = number
+        self.open += len(tasks)
+        return tasks
+
+    def results(self) -> list[Any]:
+        """The next results, not so many that workers would run dry meanwhile; none if there are none yet.
+
+        Raises what ended a job when it is its turn, or gives it, as asked.
+        """
+        ready, ended = self._ready, self._run.ended
+        while ended and not ready:
+            self._open(ended.popleft())
+        count = min(len(ready), self._share)
+        if self._faults and count:
+            count = 1
+            if type(ready[0]) is _Fault:
+                return [self._fault(ready.popleft())]
+        if self._progress is not None and count:
+            self._progress.one(failed=False)
+        return [ready.popleft() for _ in range(count)]
+
+    def _open(self, ended: Task | Bundle) -> None:
+        tasks: Sequence[Task]
+        if isinstance(ended, Task):
+            tasks, values = (ended,), [self._value(ended, ended.codec, ended.payload)]
         else:
-            return NOTHING
-        del self.open[task]
-        if self._progress is not None:
-            self._progress.one(failed=task.failure is not None)
-        if task.failure is None:
-            try:
-                return self._decode(task.codec, task.payload, task.buffers)
-            except DecodeError as error:
-                task.failure = JobFailed(Status.INTERNAL, f"its result does not decode: {error}")
+            tasks = ended.tasks
+            found = self._array.decode(ended.codec, len(tasks), ended.payload)
+            values = found if found is not None else self._one_by_one(ended)
+        if not self._ordered:
+            self._ready.extend(values)
+            return
+        apart, ready, at = self._apart, self._ready, self._next
+        numbers = [task.application[1] for task in tasks]
+        if numbers == [*range(at, at + len(numbers))]:
+            ready.extend(values)
+            at += len(numbers)
+        else:
+            apart.update(zip(numbers, values, strict=True))
+        while at in apart:
+            ready.append(apart.pop(at))
+            at += 1
+        self._next = at
+
+    def _one_by_one(self, bundle: Bundle) -> list[Any]:
+        payloads: Sequence[Any]
+        try:
+            payloads = bundle.split()
+        except DecodeError:
+            payloads = [b""] * len(bundle.tasks)
+        return [self._value(task, bundle.codec, each) for task, each in zip(bundle.tasks, payloads, strict=True)]
+
+    def _value(self, task: Task, codec: int, payload: Any) -> Any:
         failure = task.failure
-        if not isinstance(failure, JobFailed):
-            raise failure
-        failure.job = task.application[2]
-        if isinstance(failure, DeadLetter):
-            self._letters.append(failure)
-        if self._raises:
-            raise failure
-        return failure
+        if failure is None:
+            try:
+                return self._decode(codec, payload, task.buffers)
+            except DecodeError as error:
+                failure = JobFailed(Status.INTERNAL, f"its result does not decode: {error}")
+        self._faults += 1
+        return _Fault(failure, task.application[2])
+
+    def _fault(self, fault: _Fault) -> JobFailed:
+        self._faults -= 1
+        if self._progress is not None:
+            self._progress.one(failed=True)
+        failure = fault.failure
+        if isinstance(failure, JobFailed):
+            failure.job = fault.job
+            if isinstance(failure, DeadLetter):
+                self._letters.append(failure)
+            if not self._raises:
+                return failure
+        raise failure
 
     def look(self, workers: int) -> None:
         """Time has passed: show how far it is."""
         if self._progress is not None:
-            self._progress.look(len(self.open), workers)
+            self._progress.look(self.open, workers)
 
     def end(self, workers: int) -> None:
         """No more results will be asked for."""
         if self._progress is not None:
-            self._progress.close(len(self.open), workers)
+            self._progress.close(self.open, workers)
 
     def _check_size(self, payload: Any, buffers: Sequence[Any]) -> None:
         size = len(payload) + sum(memoryview(buffer).nbytes for buffer in buffers)

@@ -1,4 +1,4 @@
-"""What both worlds' pipelines are made of: a machine, its socket, a pump."""
+"""What both worlds' pipelines are made of: a machine, its socket, a pump; and how a wait for workers ends."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..drive.pump import Pump
 from ..drive.sockets import Context
 from ..drive.watched import WatchedRouter
 from ..endpoint import Endpoint
+from ..errors import Closed, ConfigurationError, RequestTimeout
 from ..policy import Heartbeat, Limits, SocketOptions
 
 
@@ -44,3 +45,22 @@ def open_worker(
     machine = StageWorker(stages, incarnation=os.urandom(8), heartbeat=heartbeat)
     dealer = Dealer(context or sockets.default_context(), endpoint, options, limits)
     return machine, Pump(machine, [dealer], limits)
+
+
+def check_wait(timeout: float) -> None:
+    """Raises ConfigurationError for a wait without an end."""
+    if not 0.0 <= timeout <= 1e9:
+        raise ConfigurationError(f"timeout={timeout!r}: must be seconds; nothing waits for ever")
+
+
+def checked_wait(stage: str | None, found: int, count: int, timeout: float, *, closed: bool) -> int:
+    """How many workers there are, or RequestTimeout, or Closed."""
+    if found >= count:
+        return found
+    if closed:
+        raise Closed("the pipeline was closed")
+    of = f" for stage {stage!r}" if stage is not None else ""
+    raise RequestTimeout(
+        f"{found} of {count} workers{of} within {timeout:g} s; are they running, and is their endpoint right?",
+        sent=False,
+    )

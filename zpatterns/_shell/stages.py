@@ -11,6 +11,7 @@ from ..core.jobs import Rule
 from ..errors import ConfigurationError
 from ..policy import DEFAULT_JOB_TIMEOUT
 from ..wire.jobs import CREDIT_MAX, STAGES_MAX
+from .arrays import Array
 from .binding import Handler, bind
 from .guards import check_made
 
@@ -30,6 +31,8 @@ class Stage(Generic[T, U]):
         self.timeout: float = timeout
         """Seconds after which a job is given to another worker."""
         self._handler = handler
+        self._jobs: Array = Array(handler.request_type, self.job_codec)
+        self._results: Array = Array(handler.reply_type, self.result_codec)
         self.__doc__ = handler.function.__doc__
         self.__wrapped__: Callable[..., Any] = handler.function
 
@@ -117,6 +120,10 @@ class Stages:
             if not isinstance(stage, Stage) or self.by_name.get(stage.name) is not stage:
                 raise ConfigurationError(f"{stage!r} is no stage of this pipeline: decorate it with @pipeline.stage")
         return stages
+
+    def arrays(self) -> dict[str, Array]:
+        """How several jobs of each stage are decoded."""
+        return {name: stage._jobs for name, stage in self.by_name.items()}
 
     def served(self) -> dict[str, tuple[Rule, int]]:
         """What a worker needs to know of each; the rule carries its handler."""

@@ -9,20 +9,22 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, I
 from operator import length_hint
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
+from weakref import finalize
 
-from .._shell.awork import AsyncHandlerWork
+from .._shell.dropped import watch
 from .._shell.guards import ForkGuard, check_loop, checked_endpoint
-from .._shell.mapping import NOTHING, Course, check_map
-from .._shell.pipelines import open_ventilator, open_worker
+from .._shell.mapping import Course, check_map
+from .._shell.pipelines import check_wait, checked_wait, open_ventilator, open_worker
 from .._shell.progress import Progress
+from .._shell.stage_work import StageHandlerWork
 from .._shell.stages import AsyncStage, DefStage, Stage, Stages
-from ..core.crew import Task, VentilatorStatistics
+from ..core.crew import VentilatorStatistics
 from ..drive.aventilating import AsyncRun, AsyncVentilator
 from ..drive.aworking import AsyncWorker
 from ..drive.sockets import Context
 from ..endpoint import Insecure
 from ..errors import Closed, DeadLetter, JobFailed, Status
-from ..policy import DEFAULT_GRACE, DEFAULT_WORKER_TIMEOUT, Heartbeat, Limits, SocketOptions
+from ..policy import DEFAULT_GRACE, DEFAULT_TIMEOUT, DEFAULT_WORKER_TIMEOUT, Heartbeat, Limits, SocketOptions
 from .worker import PipelineWorker
 
 log: logging.Logger = logging.getLogger("zpatterns")
@@ -80,6 +82,7 @@ class Pipeline:
         self._stages = Stages(takes_async=True)
         self._fork = ForkGuard("Pipeline")
         self._ventilator: AsyncVentilator | None = None
+        self._finalizer: finalize[..., Any] | None = None
         self._address: str | None = None
         self._letters: deque[DeadLetter] = deque(maxlen=self._limits.queue)
         self._closed = False
@@ -231,24 +234,20 @@ class Pipeline:
         try:
             while True:
                 if more and course.hungry:
-                    tasks: list[Task] = []
-                    while course.room:
-                        job = next(jobs, NOTHING)
-                        if job is NOTHING:
-                            more = False
-                            break
-                        tasks.append(course.task(job))
-                    ventilator.put(tasks)
-                result = course.result()
-                if result is not NOTHING:
+                    ventilator.put(course.take(jobs))
+                    more = not course.room
+                results = course.results()
+                if results:
                     course.look(len(workers))
-                    yield result
+                    for result in results:
+                        course.open -= 1
+                        yield result
                 elif not more and not course.open:
                     return
                 else:
                     await self._wait(ventilator, course, run)
         finally:
-            ventilator.cancel(list(course.open))
+            ventilator.cancel(course.route)
             course.end(len(workers))
 
     async def _fed(
@@ -259,7 +258,7 @@ class Pipeline:
 
         async def feed() -> None:
             async for job in jobs:
-                ventilator.put((course.task(job),))
+                ventilator.put(course.take(iter((job,))))
                 while not course.room:
                     room.clear()
                     await room.wait()
@@ -269,11 +268,13 @@ class Pipeline:
         workers = ventilator.machine.workers
         try:
             while True:
-                result = course.result()
-                if result is not NOTHING:
-                    room.set()
+                results = course.results()
+                if results:
                     course.look(len(workers))
-                    yield result
+                    for result in results:
+                        course.open -= 1
+                        room.set()
+                        yield result
                 elif feeder.done():
                     feeder.result()  # what the producer raised, is raised here
                     if not course.open:
@@ -284,7 +285,7 @@ class Pipeline:
         finally:
             feeder.cancel()
             await asyncio.gather(feeder, return_exceptions=True)
-            ventilator.cancel(list(course.open))
+            ventilator.cancel(course.route)
             course.end(len(workers))
 
     async def _wait(self, ventilator: AsyncVentilator, course: Course, run: AsyncRun) -> None:
@@ -309,7 +310,7 @@ class Pipeline:
                 *open_worker(
                     self._stages.served(), checked, self._limits, self._heartbeat, self._options, self._context
                 ),
-                AsyncHandlerWork(self._exceptions, self._limits),
+                StageHandlerWork(self._exceptions, self._limits, self._stages.arrays()),
                 name="zpatterns-worker",
                 dismissed=dismissed,
             )
@@ -322,6 +323,16 @@ class Pipeline:
     def stop_workers(self) -> None:
         """As ``zpatterns.Pipeline.stop_workers``."""
         self._open().dismiss()
+
+    async def wait_for_workers(
+        self, stage: Stage[Any, Any] | None = None, /, count: int = 1, timeout: float = DEFAULT_TIMEOUT
+    ) -> int:
+        """As ``zpatterns.Pipeline.wait_for_workers``."""
+        check_wait(timeout)
+        name = self._stages.mine((stage,))[0].name if stage is not None else None
+        ventilator = self._open()
+        found = await ventilator.wait_for_workers(name, count, timeout)
+        return checked_wait(name, found, count, timeout, closed=ventilator.closed)
 
     @property
     def workers(self) -> int:
@@ -350,6 +361,8 @@ class Pipeline:
                 check_loop(self._ventilator.loop, "pipeline")
                 await self._ventilator.part()
             self._ventilator.close()
+            if self._finalizer is not None:
+                self._finalizer.detach()
 
     async def __aenter__(self) -> Self:
         self._open()
@@ -371,6 +384,7 @@ class Pipeline:
                 checked, self._timeout, self._limits, self._heartbeat, self._options, self._context
             )
             self._ventilator = AsyncVentilator(machine, pump)
+            self._finalizer = watch(self, self._ventilator, self._fork)
             self._ventilator.lines([(stage.name, stage.timeout) for stage in self._stages.by_name.values()])
             log.info("pipeline hands out jobs at %s", self._address)
         check_loop(self._ventilator.loop, "pipeline")

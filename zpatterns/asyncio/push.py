@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Iterable
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from weakref import finalize
 
+from .._shell.dropped import watch
 from .._shell.flowing import Settings
 from .._shell.guards import ForkGuard, check_loop, check_made
 from ..core.flow import LISTED, FlowStatistics
@@ -16,7 +18,7 @@ from ..drive.sockets import Context
 from ..endpoint import Insecure
 from ..errors import Closed, DecodeError, Overloaded, RequestTimeout
 from ..policy import DEFAULT_TIMEOUT, Limits, SocketOptions
-from ..wire.jobs import ALONE, CHUNK, CHUNK_BYTES
+from ..wire.jobs import ALONE, CHUNK_BYTES, ITEMS_MAX
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -37,11 +39,12 @@ class Push(Generic[T]):
         self._settings = settings
         self._fork = ForkGuard("Push")
         self._flow: AsyncOutflow | None = None
+        self._finalizer: finalize[..., Any] | None = None
         self._closed = False
         self._most = settings.limits.queue
         self._encode = settings.codec.encode
         self._codec = settings.codec.wire_id
-        self._full = min(settings.batch, CHUNK)
+        self._full = min(settings.batch, ITEMS_MAX)
 
     @classmethod
     def bind(
@@ -177,6 +180,7 @@ class Push(Generic[T]):
             raise Closed("the Push is closed; make a new one")
         check_loop(None, "Push")
         self._flow = AsyncOutflow(self._settings.batch, self._settings.open, self._settings.limits)
+        self._finalizer = watch(self, self._flow, self._fork)
         return self._flow
 
     @property
@@ -194,12 +198,16 @@ class Push(Generic[T]):
         flow, self._flow = self._flow, None
         self._closed = True
         if flow is not None and not self._fork.forked:
-            if not flow.loop.is_closed():
-                check_loop(flow.loop, "Push")
-                flow.flush()
-                if flow.machine.waiting:
-                    await flow.wait_below(1, self._settings.options.linger)
-            flow.close()
+            try:
+                if not flow.loop.is_closed():
+                    check_loop(flow.loop, "Push")
+                    flow.flush()
+                    if flow.machine.waiting:
+                        await flow.wait_below(1, self._settings.options.linger)
+            finally:
+                flow.close()
+                if self._finalizer is not None:
+                    self._finalizer.detach()
 
     async def __aenter__(self) -> Self:
         self._open()
@@ -219,6 +227,7 @@ class Pull(Generic[T]):
         self._settings = settings
         self._fork = ForkGuard("Pull")
         self._flow: AsyncInflow | None = None
+        self._finalizer: finalize[..., Any] | None = None
         self._closed = False
         self._decode = settings.codec.decode
         self._bare: Any = bytes
@@ -328,6 +337,7 @@ class Pull(Generic[T]):
             raise Closed("the Pull is closed; make a new one")
         check_loop(None, "Pull")
         self._flow = AsyncInflow(self._settings.open, self._settings.limits, bare=self._settings.bare)
+        self._finalizer = watch(self, self._flow, self._fork)
         return self._flow
 
     @property
@@ -347,6 +357,8 @@ class Pull(Generic[T]):
         self._payloads = []
         if flow is not None and not self._fork.forked:
             flow.close()
+            if self._finalizer is not None:
+                self._finalizer.detach()
 
     async def __aenter__(self) -> Self:
         self._open()

@@ -9,6 +9,7 @@ from math import ceil
 from typing import Any
 
 from ..errors import ZPatternsError
+from ..wire import jobs as j
 from .machine import Frame
 
 
@@ -24,6 +25,7 @@ class Task:
         self, route: Sequence[Line], payload: Frame, codec: int, buffers: Sequence[Frame] = (), application: Any = None
     ) -> None:
         self.route: Sequence[Line] = route
+        """Tasks that share this very list have one caller: their ends may come in one `Bundle`."""
         self.step: int = 0
         self.payload: Frame = payload
         """What the next stage gets; in the end the result."""
@@ -52,10 +54,61 @@ class Task:
         """Its worker is taken for lost, or for too slow."""
         self.earlier += (worker.routing_id, worker.incarnation)
 
+    def release(self, worker: Worker | None) -> None:
+        """This worker has answered it: it has it no longer, and if another one does, it does so in vain."""
+        holder = self.worker
+        if holder is None:  # it waits for another worker, and the first one has answered after all
+            self.line.withdraw(self)
+        elif holder is worker:
+            self.take_back()
+            return
+        else:
+            self.stick()
+        if worker is not None:
+            worker.stuck.pop(self.id, None)
+
+    def take_back(self) -> None:
+        """Its worker has it no longer."""
+        holder = self.worker
+        assert holder is not None
+        del holder.held[self.route[self.step]][self.id]
+        self.worker = None
+        if holder.alone is self:
+            holder.alone = None
+
+    def stick(self) -> None:
+        """Its worker may still be busy with it, so the place there is taken, though nobody waits."""
+        holder = self.worker
+        assert holder is not None
+        self.take_back()
+        holder.stuck[self.id] = self.line
+
     @property
     def line(self) -> Line:
         """The stage it is at."""
         return self.route[self.step]
+
+
+class Bundle:
+    """As an event: tasks that have ended together, all with a result. Whoever wants the results opens it."""
+
+    __slots__ = ("codec", "payload", "payloads", "tasks")
+
+    def __init__(self, tasks: Sequence[Task], codec: int, payload: Frame, payloads: Sequence[bytes] | None) -> None:
+        self.tasks: Sequence[Task] = tasks
+        self.codec: int = codec
+        self.payload: Frame = payload
+        """An array of the results, in the order of the tasks."""
+        self.payloads: Sequence[bytes] | None = payloads
+        """Each for itself, where they are no msgpack."""
+
+    def split(self) -> Sequence[bytes]:
+        """Each result for itself. Raises DecodeError for a payload that is no such array."""
+        return self.payloads if self.payloads is not None else j.split(self.codec, len(self.tasks), self.payload)
+
+
+class Joined:
+    """As an event: a worker has come."""
 
 
 class Line:
@@ -84,10 +137,6 @@ class Line:
     def waiting(self) -> int:
         """Jobs that no worker has."""
         return len(self.fresh) + len(self.again) + len(self.alone)
-
-    def take(self) -> Task:
-        """The next of those that need no worker for themselves."""
-        return self.again.popleft() if self.again else self.fresh.popleft()
 
     def withdraw(self, task: Task) -> None:
         """It waits here no more: its result came from somebody who was thought lost."""
@@ -191,3 +240,23 @@ def answered(
         return task
     statistics.forged += 1
     return None
+
+
+def end_together(known: Mapping[int, Task], worker: Worker | None, ids: Sequence[int]) -> list[Task] | None:
+    """End the tasks of these ids, if this worker has all of them, at the last stage of one caller. Else None, and nothing is done."""
+    if worker is None or worker.alone is not None or len({*ids}) != len(ids):
+        return None
+    try:
+        tasks = [known[job_id] for job_id in ids]
+    except KeyError:
+        return None
+    route = tasks[0].route
+    last = len(route) - 1
+    for task in tasks:
+        if task.worker is not worker or task.route is not route or task.step != last:
+            return None
+    held = worker.held[route[last]]
+    for task in tasks:
+        del held[task.id]
+        task.done = True
+    return tasks

@@ -43,7 +43,7 @@ class Outflow:
         self.statistics: FlowStatistics = FlowStatistics()
         self.waiting: int = 0
         """Items that libzmq has not taken."""
-        self._batch = min(batch, j.CHUNK)
+        self._batch = min(batch, j.ITEMS_MAX)
         self._messages: deque[tuple[int, Frames]] = deque()
         self._items: list[bytes] = []
         self._bytes = 0
@@ -179,7 +179,7 @@ class Inflow:
             if command.codec == MSGPACK:
                 self.statistics.items += command.count
                 return LISTED, [frames[1]], [command.count.to_bytes(2, "big")]
-            payloads: list[Frame] = j.decode_array(command.count, frames[1], each=1)
+            payloads: list[Frame] = [*j.decode_array(command.count, frames[1])]
             payloads.reverse()
             self.statistics.items += command.count
             return command.codec, payloads, ()

@@ -59,20 +59,34 @@ class Handing:
 
     def _give(self, line: Line, worker: Worker, share: int, now: float) -> None:
         """So many, in messages of those that look alike and are not too large together."""
+        again, fresh = line.again, line.fresh
+        while share:
+            count = min(share, j.CHUNK)
+            share -= count
+            if again or count == 1:
+                tasks = [again.popleft() if again else fresh.popleft() for _ in range(count)]
+            else:
+                tasks = [fresh.popleft() for _ in range(count)]
+            payloads = [task.payload for task in tasks]
+            sizes = [*map(len, payloads)]
+            small = max(sizes) <= j.ALONE and sum(sizes) <= j.CHUNK_BYTES
+            if small and {*map(type, payloads)} == {bytes} and _alike(tasks):
+                self._send(line, worker, tasks, now)
+            else:
+                self._give_apart(line, worker, tasks, now)
+
+    def _give_apart(self, line: Line, worker: Worker, tasks: Sequence[Task], now: float) -> None:
+        """Those that cannot all share one message."""
         alike: list[Task] = []
-        kind: tuple[int, int] | None = None
         size = 0
-        for _ in range(share):
-            task = line.take()
+        for task in tasks:
             payload = task.payload
-            if type(payload) is not bytes or task.buffers or len(payload) > j.ALONE:
+            if task.buffers or type(payload) is not bytes or len(payload) > j.ALONE:
                 self._send(line, worker, [task], now)
                 continue
-            this = (task.codec, task.deliveries)
-            if alike and (this != kind or size >= j.CHUNK_BYTES or len(alike) == j.CHUNK):
+            if alike and (size >= j.CHUNK_BYTES or not _alike((alike[0], task))):
                 self._send(line, worker, alike, now)
                 alike, size = [], 0
-            kind = this
             size += len(payload)
             alike.append(task)
         if alike:
@@ -80,23 +94,35 @@ class Handing:
 
     def _send(self, line: Line, worker: Worker, tasks: Sequence[Task], now: float) -> None:
         held = worker.held[line]
-        flat: list[int | bytes] = []
+        first = tasks[0]
+        deliveries = first.deliveries + 1
+        ids: list[int] = []
         for task in tasks:
-            task.deliveries += 1
+            task.deliveries = deliveries
             task.worker = worker
             task.assigned_at = now
-            held[task.id] = task
-            flat.append(task.id)
-            flat.append(task.payload)  # type: ignore[arg-type]
-        self._statistics.delivered += len(tasks)
+            job_id = task.id
+            held[job_id] = task
+            ids.append(job_id)
+        count = len(ids)
+        self._statistics.delivered += count
         worker.said = 0
-        first = tasks[0]
-        header = j.jobs(line.name, first.codec, first.deliveries, line.budget, len(tasks))
-        if len(tasks) == 1 and (first.buffers or type(first.payload) is not bytes or len(first.payload) > j.ALONE):
-            rest: Frames = (j.encode_id(first.id), first.payload, *first.buffers)
+        header = j.jobs(line.name, first.codec, deliveries, line.budget, count)
+        if count == 1:
+            rest: Frames = (first.payload, *first.buffers)
         else:
-            rest = (j.encode_array(flat),)
-        self.outbox.append((0, (worker.routing_id, header, *rest), (worker, tasks)))
+            rest = (j.encode_items(first.codec, [task.payload for task in tasks]),)  # type: ignore[misc]
+        self.outbox.append((0, (worker.routing_id, header, j.encode_array(ids), *rest), (worker, tasks)))
+
+
+def _alike(tasks: Sequence[Task]) -> bool:
+    """Whether one header is right for all of them."""
+    first = tasks[0]
+    codec, deliveries = first.codec, first.deliveries
+    for task in tasks:  # noqa: SIM110  a generator expression takes twice as long
+        if task.buffers or task.codec != codec or task.deliveries != deliveries:
+            return False
+    return True
 
 
 def _load(worker: Worker) -> int:

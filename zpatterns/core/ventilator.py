@@ -14,12 +14,13 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..codec import MSGPACK
 from ..errors import DeadLetter, DecodeError, JobFailed, NoSuchService, Status, ZPatternsError
 from ..policy import DEFAULT_WORKER_TIMEOUT, Heartbeat, Limits
 from ..wire import jobs as j, message as w
-from .crew import Line, Task, VentilatorStatistics, Worker, answered
+from .crew import Bundle, Joined, Line, Task, VentilatorStatistics, Worker, answered, end_together
 from .handing import Handing
-from .machine import Frames, Link, Sent
+from .machine import Frame, Frames, Link, Sent
 from .outlet import RETRY_INTERVAL
 
 TICKS = 4
@@ -45,8 +46,8 @@ class Ventilator:
         limits: Limits | None = None,
         heartbeat: Heartbeat | None = None,
     ) -> None:
-        self.events: deque[Any] = deque()
-        """Tasks that have ended."""
+        self.events: deque[Task | Bundle | Joined] = deque()
+        """Tasks that have ended, and workers that have come."""
         self.statistics: VentilatorStatistics = VentilatorStatistics()
         self.lines: dict[str, Line] = {}
         self.workers: dict[bytes, Worker] = {}
@@ -80,10 +81,14 @@ class Ventilator:
     def put(self, tasks: Iterable[Task], now: float) -> None:
         """New tasks, at the first stage of their route."""
         self.dismissing = False
-        before = self._next_id
+        known, job_id = self.tasks, self._next_id
         for task in tasks:
-            self._enter(task)
-        self.statistics.started += self._next_id - before
+            task.id = job_id
+            known[job_id] = task
+            task.route[0].fresh.append(task)
+            job_id += 1
+        self.statistics.started += job_id - self._next_id
+        self._next_id = job_id
         if self._tick_at is None:
             self._tick_at = now + self._tick
 
@@ -97,9 +102,18 @@ class Ventilator:
                 if task.worker is None:
                     lines[task.line] = None
                 else:
-                    self._stick(task)
+                    task.stick()
         for line in lines:
             line.purge()
+
+    def cancel_route(self, route: Sequence[Line]) -> None:
+        """Nobody waits for the tasks that have this very route any more."""
+        self.cancel([task for task in self.tasks.values() if task.route is route])
+
+    def serving(self, stage: str | None) -> int:
+        """How many workers serve a stage, or any, and are not leaving. Any thread may ask."""
+        workers = list(self.workers.values())
+        return sum(not worker.leaving and (stage is None or stage in worker.offers) for worker in workers)
 
     def dismiss(self) -> None:
         """Tell every worker, and those that come until there is a new job, to finish what it has and end."""
@@ -120,6 +134,7 @@ class Ventilator:
             line.purge()
 
     def _enter(self, task: Task) -> None:
+        """The next stage of its route."""
         task.id = self._next_id
         self._next_id += 1
         task.deliveries = 0
@@ -132,7 +147,7 @@ class Ventilator:
         task.failure = failure
         del self.tasks[task.id]
         if task.worker is not None:
-            self._stick(task)
+            task.stick()
         self.events.append(task)
 
     # -- in -----------------------------------------------------------------------------------------------------
@@ -183,31 +198,47 @@ class Ventilator:
         if self._tick_at is None:
             self._tick_at = now + self._tick
         self._say(worker, j.STOP_HEADER if self.dismissing else j.heartbeat(0))
+        self.events.append(Joined())
 
     def _results(self, routing_id: bytes, worker: Worker | None, command: j.Results, rest: Frames) -> None:
-        pairs = j.pairs(command, rest)
-        codec, tasks, statistics = command.codec, self.tasks, self.statistics
-        for job_id, frames in pairs:
-            task = answered(tasks, job_id, routing_id, worker, statistics)
-            if task is None:
-                continue
-            self._release(worker, task)
-            task.payload, task.codec, task.buffers = frames[0], codec, frames[1:]
-            if task.step + 1 < len(task.route):
-                del tasks[job_id]
-                task.step += 1
-                self._enter(task)
-            else:
-                del tasks[job_id]
-                task.done = True
-                statistics.done += 1
-                self.events.append(task)
+        ids, payload, buffers = j.opened(command, rest)
+        codec, count = command.codec, command.count
+        if count == 1:
+            self._result(routing_id, worker, ids[0], payload, codec, buffers)
+            return
+        payloads = None if codec == MSGPACK else j.split(codec, count, payload)
+        tasks = end_together(self.tasks, worker, ids)
+        if tasks is not None:
+            for job_id in ids:
+                del self.tasks[job_id]
+            self.statistics.done += count
+            self.events.append(Bundle(tasks, codec, payload, payloads))
+        else:
+            for job_id, each in zip(ids, payloads or j.split(codec, count, payload), strict=True):
+                self._result(routing_id, worker, job_id, each, codec)
+
+    def _result(
+        self, routing_id: bytes, worker: Worker | None, job_id: int, payload: Frame, codec: int, buffers: Frames = ()
+    ) -> None:
+        task = answered(self.tasks, job_id, routing_id, worker, self.statistics)
+        if task is None:
+            return
+        task.release(worker)
+        task.payload, task.codec, task.buffers = payload, codec, buffers
+        del self.tasks[job_id]
+        if task.step + 1 < len(task.route):
+            task.step += 1
+            self._enter(task)
+        else:
+            task.done = True
+            self.statistics.done += 1
+            self.events.append(task)
 
     def _failed(self, routing_id: bytes, worker: Worker | None, command: j.Failed, payload: Any) -> None:
         task = answered(self.tasks, command.id, routing_id, worker, self.statistics)
         if task is None:
             return
-        self._release(worker, task)
+        task.release(worker)
         self.statistics.failed += 1
         text, details = w.decode_error(payload)
         failure = JobFailed(Status(command.status), text, details=details)
@@ -218,9 +249,10 @@ class Ventilator:
         for job_id in j.decode_ids(command.count, payload):
             task = self.tasks.get(job_id)
             if task is None or worker is None or task.worker is not worker:
-                self._unstick(worker, job_id)
+                if worker is not None:
+                    worker.stuck.pop(job_id, None)
                 continue
-            self._release(worker, task)
+            task.release(worker)
             if command.started:
                 self.statistics.expired += 1
             else:
@@ -228,37 +260,6 @@ class Ventilator:
             self._again(task)
 
     # -- who has what -------------------------------------------------------------------------------------------
-
-    def _release(self, worker: Worker | None, task: Task) -> None:
-        """This worker has answered a task: it has it no longer, and if another one does, it does so in vain."""
-        holder = task.worker
-        if holder is None:  # it waits for another worker, and the first one has answered after all
-            task.line.withdraw(task)
-            self._unstick(worker, task.id)
-        elif holder is worker:
-            self._take_back(task)
-        else:
-            self._stick(task)
-            self._unstick(worker, task.id)
-
-    def _take_back(self, task: Task) -> None:
-        holder = task.worker
-        assert holder is not None
-        del holder.held[task.route[task.step]][task.id]
-        task.worker = None
-        if holder.alone is task:
-            holder.alone = None
-
-    def _stick(self, task: Task) -> None:
-        """Its worker may still be busy with it, so the place there is taken, though nobody waits."""
-        holder, line = task.worker, task.line
-        assert holder is not None
-        self._take_back(task)
-        holder.stuck[task.id] = line
-
-    def _unstick(self, worker: Worker | None, job_id: int) -> None:
-        if worker is not None:
-            worker.stuck.pop(job_id, None)
 
     def _again(self, task: Task) -> None:
         """It needs another worker; or it has had enough of them."""
@@ -288,7 +289,7 @@ class Ventilator:
         for held in worker.held.values():
             for task in list(held.values()):
                 task.forfeit(worker)
-                self._take_back(task)
+                task.take_back()
                 self._again(task)
 
     # -- out ----------------------------------------------------------------------------------------------------
@@ -319,7 +320,7 @@ class Ventilator:
         tasks: Sequence[Task] = token[1]
         for task in reversed(tasks):
             if task.worker is worker and not task.done:
-                self._take_back(task)
+                task.take_back()
                 task.deliveries -= 1
                 self.statistics.delivered -= 1
                 (task.line.alone if task.deliveries >= SUSPECT else task.line.again).appendleft(task)
@@ -378,7 +379,7 @@ class Ventilator:
                 return
             self.statistics.expired += 1
             task.forfeit(worker)
-            self._stick(task)
+            task.stick()
             self._again(task)
 
     @property

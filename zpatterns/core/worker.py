@@ -10,76 +10,23 @@ Invariants, asserted by the simulation after every step:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from ..codec import MSGPACK
 from ..errors import DecodeError, Status
 from ..policy import Heartbeat, Limits
 from ..wire import jobs as j, message as w
 from .calls import Reopen
 from .jobs import Rule, Why
 from .machine import Frame, Frames, Link, Sent
+from .stage_jobs import Begin, Dismissed, Halt, Parcel, Stage, StageJob
 from .ventilator import TICKS
 
 UNSAID = 4096
 """Answers that wait for a ventilator that gives jobs and takes no answers, after which its jobs are forgotten."""
-
-
-class StageJob:
-    """One job at the worker."""
-
-    __slots__ = ("application", "done", "expires_at", "header", "id", "rest", "rule", "running", "stage", "stopped")
-
-    def __init__(self, job_id: int, stage: Stage, header: w.Request, rest: Sequence[Frame], expires_at: float) -> None:
-        self.id: int = job_id
-        self.stage: Stage = stage
-        self.rule: Rule = stage.rule
-        self.header: w.Request = header
-        self.rest: Sequence[Frame] = rest
-        self.expires_at: float = expires_at
-        self.stopped: Why | None = None
-        self.running: bool = False
-        self.done: bool = False
-        self.application: Any = None
-        """Whatever the driver wants to find again: a task."""
-
-    @property
-    def method(self) -> str:
-        """The name of its stage."""
-        return self.header.method
-
-
-class Stage:
-    """A stage as its worker sees it: its rule, how many of it run at once, and those that wait."""
-
-    __slots__ = ("concurrency", "rule", "running", "waiting")
-
-    def __init__(self, rule: Rule, concurrency: int) -> None:
-        self.rule: Rule = rule
-        self.concurrency: int = concurrency
-        self.running: int = 0
-        self.waiting: deque[StageJob] = deque()
-
-
-@dataclass(frozen=True, slots=True)
-class Begin:
-    """Event: run the handler of this job."""
-
-    job: StageJob
-
-
-@dataclass(frozen=True, slots=True)
-class Halt:
-    """Event: tell the handler of this job that nobody waits any more."""
-
-    job: StageJob
-
-
-@dataclass(frozen=True, slots=True)
-class Dismissed:
-    """Event: the ventilator has no more work; finish and end."""
 
 
 @dataclass(slots=True)
@@ -127,10 +74,8 @@ class StageWorker:
         self._greeting = j.ready(incarnation, {name: stage.concurrency for name, stage in self.stages.items()})
         self._greeted = False
         self._blocked = False
-        self._results: dict[int, list[int | bytes]] = {}
-        """By codec: what this turn has done, ``[id, payload, ...]``."""
         self._letters: deque[Frames] = deque()
-        """Everything else to be said, in order."""
+        """Everything but small results to be said, in order."""
         self._tick = beat.interval / TICKS
         self._most_silent = beat.liveness * TICKS
         self._silent = 0
@@ -164,19 +109,21 @@ class StageWorker:
         self._silent = 0
 
     def _admit(self, command: j.Jobs, rest: Frames, now: float) -> None:
-        pairs = j.pairs(command, rest)
-        stage = self.stages.get(command.stage)
-        self.statistics.received += len(pairs)
-        if self._blocked and len(self._letters) + sum(map(len, self._results.values())) >= UNSAID:
-            self.statistics.forgotten += len(pairs)
+        ids, payload, buffers = j.opened(command, rest)
+        codec, count = command.codec, command.count
+        split = None if count == 1 or codec == MSGPACK else j.split(codec, count, payload)
+        self.statistics.received += count
+        if self._blocked and len(self._letters) + self._done >= UNSAID:
+            self.statistics.forgotten += count
             return
+        stage = self.stages.get(command.stage)
         room = 0 if stage is None or self.leaving else stage.concurrency - len(stage.waiting)
-        if len(pairs) > room:  # it may have been on its way when we left; else it is beyond our credit
-            self._return([job_id for job_id, _ in pairs[room:]], started=0)
-            pairs = pairs[:room]
-        if stage is not None and pairs:
-            header, until = _header(command), now + command.budget / 1000
-            stage.waiting.extend([StageJob(job_id, stage, header, frames, until) for job_id, frames in pairs])
+        if count > room:  # it may have been on its way when we left; else it is beyond our credit
+            self._return(ids[room:], started=0)
+            ids = ids[:room]
+        if stage is not None:
+            parcel = Parcel(_header(command), count, payload, buffers, split, now + command.budget / 1000)
+            stage.waiting.extend([StageJob(job_id, index, stage, parcel) for index, job_id in enumerate(ids)])
 
     # -- handlers -----------------------------------------------------------------------------------------------
 
@@ -184,46 +131,64 @@ class StageWorker:
         """Start what waits, as far as there are free handlers."""
         for stage in self.stages.values():
             waiting = stage.waiting
-            while waiting and stage.running < stage.concurrency:
-                job = waiting.popleft()
-                job.running = True
-                stage.running += 1
-                self.jobs[job] = None
-                self.statistics.dispatched += 1
-                self.events.append(Begin(job))
+            count = min(len(waiting), stage.concurrency - stage.running)
+            if count > 0:
+                jobs = [waiting.popleft() for _ in range(count)]
+                stage.running += count
+                self.jobs.update(dict.fromkeys(jobs))
+                self.statistics.dispatched += count
+                self.events.append(Begin(jobs))
 
     def reply(self, job: StageJob, codec: int, payload: Frame, buffers: Frames = ()) -> None:
         """The handler's result: the acknowledgement of its job."""
-        if not self._close(job):
+        if job.done:
             return
+        job.done = True
+        stage = job.stage
+        stage.running -= 1
+        del self.jobs[job]
         self.statistics.answered += 1
         if buffers or type(payload) is not bytes or len(payload) > j.ALONE:
-            self._letters.append((j.results(codec, 1), j.encode_id(job.id), payload, *buffers))
+            self._letters.append((j.results(codec, 1), j.encode_array([job.id]), payload, *buffers))
             return
-        done = self._results.get(codec)
-        if done is None:
-            done = self._results[codec] = []
-        done.append(job.id)
-        done.append(payload)
+        if codec != stage.codec:
+            self._close(stage)
+            stage.codec = codec
+        stage.ids.append(job.id)
+        stage.payloads.append(payload)
 
     def fail(self, job: StageJob, status: Status, text: str, details: Mapping[str, Any] | None = None) -> None:
         """The handler raised."""
-        if self._close(job):
+        if self._take(job):
             self.statistics.failed += 1
             self._letters.append((j.failed(job.id, status), w.encode_error(text, details or {}, _ERROR_TEXT)))
 
     def give_back(self, job: StageJob) -> None:
         """The handler was stopped before its end."""
-        if self._close(job):
+        if self._take(job):
             self._return([job.id], started=1)
 
-    def _close(self, job: StageJob) -> bool:
+    def _take(self, job: StageJob) -> bool:
         if job.done:
             return False
         job.done = True
         job.stage.running -= 1
         del self.jobs[job]
         return True
+
+    def _close(self, stage: Stage) -> None:
+        """What is done becomes messages."""
+        if stage.ids:
+            for ids, payloads in j.chunks(stage.ids, stage.payloads):
+                count = len(ids)
+                payload = payloads[0] if count == 1 else j.encode_items(stage.codec, payloads)
+                self._letters.append((j.results(stage.codec, count), j.encode_array(ids), payload))
+            stage.ids, stage.payloads = [], []
+
+    @property
+    def _done(self) -> int:
+        """Results that are in no message yet."""
+        return sum(len(stage.ids) for stage in self.stages.values())
 
     def _return(self, ids: list[int], *, started: int) -> None:
         self.statistics.returned += len(ids)
@@ -250,18 +215,15 @@ class StageWorker:
             self.statistics.connections += 1
             if not self.leaving:
                 self._send((self._greeting, b""))
-            elif self.jobs or self._results or self._letters:  # results are taken from those that are known
+            elif self.jobs or self._done or self._letters:  # results are taken from those that are known
                 self._send((self._greeting, b""))
                 self._send((j.LEAVE_HEADER, b""))
+        for stage in self.stages.values():
+            self._close(stage)
         if self._letters:
             for frames in self._letters:
                 self._send(frames)
             self._letters.clear()
-        if self._results:
-            for codec, flat in self._results.items():
-                for chunk in j.chunks(flat):
-                    self._send((j.results(codec, len(chunk) // 2), j.encode_array(chunk)))
-            self._results.clear()
 
     def _send(self, frames: Frames) -> None:
         self._said = 0

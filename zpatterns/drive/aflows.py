@@ -110,6 +110,7 @@ class AsyncInflow:
         self.address: str = self._pipe.address
         self._most = limits.queue
         self._waiting = _Waiting()
+        self.loop: asyncio.AbstractEventLoop = self._waiting.loop
         self._loop = AsyncLoop(_Filling(self.machine, self._pipe, limits, self._waiting), _nothing, self.close)
 
     def take(self) -> tuple[int, list[Frame], Frames] | DecodeError | None:

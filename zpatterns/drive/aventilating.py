@@ -10,7 +10,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-from ..core.crew import Line, Task
+from ..core.crew import Bundle, Joined, Line, Task
 from ..core.ventilator import Ventilator
 from ..errors import Closed
 from .aio import AsyncLoop
@@ -24,7 +24,7 @@ class AsyncRun:
     """The tasks of one ``map`` that have ended, for the coroutine that iterates it."""
 
     def __init__(self) -> None:
-        self.ended: deque[Task] = deque()
+        self.ended: deque[Task | Bundle] = deque()
         self.waiter: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
@@ -57,6 +57,7 @@ class AsyncVentilator:
     def __init__(self, machine: Ventilator, pump: Pump) -> None:
         self.machine = machine
         self.closed: bool = False
+        self._joined = asyncio.Event()
         self._loop = AsyncLoop(pump, self._deliver, self.close)
         self.loop: asyncio.AbstractEventLoop = self._loop.loop
 
@@ -74,10 +75,10 @@ class AsyncVentilator:
         self.machine.put(tasks, monotonic())
         self._loop.touched()
 
-    def cancel(self, tasks: Sequence[Task]) -> None:
-        """Nobody waits for these any more."""
+    def cancel(self, route: Sequence[Line]) -> None:
+        """Nobody waits for the tasks of this route any more."""
         if not self.closed:
-            self.machine.cancel(tasks)
+            self.machine.cancel_route(route)
 
     def dismiss(self) -> None:
         """Tell the workers to finish and end."""
@@ -95,6 +96,7 @@ class AsyncVentilator:
         if self.closed:
             return
         self.closed = True
+        self._joined.set()
         self.machine.close(Closed("the pipeline was closed"))
         try:
             if not self.loop.is_closed():
@@ -104,7 +106,21 @@ class AsyncVentilator:
         finally:
             self._loop.close()
 
-    def _deliver(self, task: Any) -> None:
+    async def wait_for_workers(self, stage: str | None, count: int, timeout: float) -> int:
+        """Until so many workers serve a stage; how many do when it is over, in time or not."""
+        joined = self._joined
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not self.closed and self.machine.serving(stage) < count:
+                    joined.clear()
+                    await joined.wait()
+        return self.machine.serving(stage)
+
+    def _deliver(self, event: Any) -> None:
+        if event.__class__ is Joined:
+            self._joined.set()
+            return
+        task: Task = event if event.__class__ is Task else event.tasks[0]
         run: AsyncRun = task.application[0]
-        run.ended.append(task)
+        run.ended.append(event)
         run.wake()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from time import monotonic
 from typing import Any, Protocol
 
 from ..core.calls import Reopen
 from ..core.jobs import THREADS
-from ..core.worker import Begin, Halt, StageJob, StageWorker
+from ..core.stage_jobs import Begin, Halt, StageJob
+from ..core.worker import StageWorker
 from ..errors import Closed
 from .aio import AsyncLoop
 from .carrier import Carriers
 from .pump import Pump
-from .replying import PARTING, Answer, Failure
+from .replying import PARTING
 from .threads import DaemonThreads
 from .working import StageWork, finish
 
@@ -23,10 +24,16 @@ log: logging.Logger = logging.getLogger("zpatterns")
 
 
 class AsyncStageWork(StageWork, Protocol):
-    """The application's side of one job, with coroutines."""
+    """The application's side of jobs, with coroutines."""
 
-    def begin(self, job: StageJob) -> Coroutine[Any, Any, Any] | Answer | list[bytes] | Failure:
-        """The coroutine of the handler, or why there is none; of a ``def``, its answer."""
+    def is_async(self, job: StageJob) -> bool:
+        """Whether the handler of this job is ``async def``."""
+        ...
+
+    def coroutines(
+        self, jobs: list[StageJob], failed: Callable[[StageJob, Any], None]
+    ) -> Iterable[tuple[StageJob, Coroutine[Any, Any, Any]]]:
+        """The coroutine of the handler for each; ``failed`` hears why there is none."""
         ...
 
     def result(self, job: StageJob, value: Any, error: BaseException | None) -> Any:
@@ -93,15 +100,15 @@ class AsyncWorker:
     def _deliver(self, event: Any) -> None:
         kind = event.__class__
         if kind is Begin:
-            job: StageJob = event.job
-            if job.rule.lane == THREADS:
-                self._threads.run(self._run, job)
+            jobs: list[StageJob] = event.jobs
+            if jobs[0].rule.lane == THREADS:
+                for job in jobs:
+                    self._threads.run(self._run, job)
+            elif self._work.is_async(jobs[0]):
+                self._carriers.extend(self._work.coroutines(jobs, self._fail))
             else:
-                begun = self._work.begin(job)
-                if type(begun) is tuple:
-                    finish(self.machine, job, begun)
-                else:
-                    self._carriers.add(job, begun)  # type: ignore[arg-type]
+                for job, answer in self._work.answers(jobs):
+                    finish(self.machine, job, answer)
         elif kind is Halt:
             if event.job.application is not None:
                 event.job.application.cancel()
@@ -112,6 +119,9 @@ class AsyncWorker:
 
     # -- async def ----------------------------------------------------------------------------------------------
 
+    def _fail(self, job: StageJob, failure: Any) -> None:
+        finish(self.machine, job, failure)
+
     def _waits(self, job: StageJob, task: asyncio.Task[None]) -> None:
         """A handler has not finished at once: from here on it can be cancelled."""
         job.application = task
@@ -120,11 +130,19 @@ class AsyncWorker:
 
     def _done(self, job: StageJob, value: Any, error: BaseException | None) -> None:
         """A coroutine has ended. If it was cancelled, by us or with the loop, another worker gets its job."""
-        if isinstance(error, asyncio.CancelledError) and (job.stopped is not None or self._closed or _cancelling()):
+        if error is not None and self._is_cancel(job, error):
             self.machine.give_back(job)
         else:
-            finish(self.machine, job, self._work.result(job, value, error))
+            result = self._work.result(job, value, error)
+            if type(result[0]) is int:
+                self.machine.reply(job, *result)
+            else:
+                self.machine.fail(job, *result)
         self._touch()
+
+    def _is_cancel(self, job: StageJob, error: BaseException) -> bool:
+        """A handler may raise CancelledError by itself; that is a failure like others."""
+        return isinstance(error, asyncio.CancelledError) and (job.stopped is not None or self._closed or _cancelling())
 
     def _touch(self) -> None:
         if self._changed is not None:

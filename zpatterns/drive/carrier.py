@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import types
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextvars import Context, copy_context
 from typing import Any, Generic, TypeVar
 
@@ -94,6 +94,10 @@ class Carriers(Generic[Job]):
     def add(self, job: Job, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Queue a coroutine; it starts with ``go``, or after the one that is just running."""
         self._queue.append((job, coroutine))
+
+    def extend(self, begun: Iterable[tuple[Job, Coroutine[Any, Any, Any]]]) -> None:
+        """Queue many."""
+        self._queue.extend(begun)
 
     def go(self) -> None:
         """Run what was added, up to the first wait of each."""

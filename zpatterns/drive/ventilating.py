@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
-from ..core.crew import Line, Task
+from ..core.crew import Bundle, Joined, Line, Task
 from ..core.ventilator import Ventilator
 from ..errors import Closed
 from .blocking import Loop
@@ -23,7 +23,7 @@ class Run:
     """The tasks of one ``map`` that have ended, for the thread that iterates it."""
 
     def __init__(self) -> None:
-        self.ended: deque[Task] = deque()
+        self.ended: deque[Task | Bundle] = deque()
         self.waits: bool = False
         self.changed: threading.Condition = threading.Condition(threading.Lock())
 
@@ -41,6 +41,7 @@ class BlockingVentilator:
 
     def __init__(self, machine: Ventilator, pump: Pump) -> None:
         self.machine = machine
+        self._joined = threading.Condition()
         self._owner = Owner(Loop(pump, self._deliver, works=True), "zpatterns-pipeline", last=self._last, at_exit=True)
         self._owner.start()
 
@@ -62,14 +63,21 @@ class BlockingVentilator:
         """Start these."""
         self._owner.post(self._put, tasks)
 
-    def cancel(self, tasks: Sequence[Task]) -> None:
-        """Nobody waits for these any more."""
+    def cancel(self, route: Sequence[Line]) -> None:
+        """Nobody waits for the tasks of this route any more."""
         if not self._owner.stopping:
-            self._owner.post(self.machine.cancel, tasks)
+            self._owner.post(self.machine.cancel_route, route)
 
     def dismiss(self) -> None:
         """Tell the workers to finish and end."""
         self._owner.call(self.machine.dismiss)
+
+    def wait_for_workers(self, stage: str | None, count: int, timeout: float) -> int:
+        """Until so many workers serve a stage; how many do when it is over, in time or not."""
+        machine = self.machine
+        with self._joined:
+            self._joined.wait_for(lambda: self.closed or machine.serving(stage) >= count, timeout)
+        return machine.serving(stage)
 
     def close(self) -> None:
         """End every task with Closed, and close the socket."""
@@ -78,9 +86,17 @@ class BlockingVentilator:
     def _put(self, tasks: Sequence[Task]) -> None:
         self.machine.put(tasks, monotonic())
 
-    def _deliver(self, task: Any) -> None:
+    def _changed(self) -> None:
+        with self._joined:
+            self._joined.notify_all()
+
+    def _deliver(self, event: Any) -> None:
+        if event.__class__ is Joined:
+            self._changed()
+            return
+        task: Task = event if event.__class__ is Task else event.tasks[0]
         run: Run = task.application[0]
-        run.ended.append(task)
+        run.ended.append(event)
         if run.waits:
             with run.changed:
                 run.changed.notify()
@@ -88,6 +104,7 @@ class BlockingVentilator:
     def _last(self, error: BaseException | None) -> None:
         text = "the pipeline was closed" if error is None else f"the pipeline's loop failed: {error}"
         self.machine.close(Closed(text))
+        self._changed()
         if error is None:
             # A DEALER with IMMEDIATE loses what it has not read when its connection ends: let the dismissed hear of it.
             loop, until = self._owner.loop, monotonic() + PARTING

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core.calls import Reopen
+from ..core.crew import Bundle, Task
 from ..core.machine import Link
 from ..core.ventilator import Ventilator
 from ..core.worker import StageWorker
@@ -33,15 +34,24 @@ class WatchedVirtualRouter(VirtualRouter):
 
 
 class VirtualVentilator:
-    """One ventilator on its loop. ``ended`` gets each task that has."""
+    """One ventilator on its loop. ``ended`` gets each task that has, its result, if it has one, in its payload."""
 
     def __init__(
-        self, world: World, machine: Ventilator, address: str, ended: Callable[[Any], None], limits: Limits
+        self, world: World, machine: Ventilator, address: str, ended: Callable[[Task], None], limits: Limits
     ) -> None:
         self.machine: Ventilator = machine
-        self.loop: VirtualLoop = VirtualLoop(world, "ventilator", machine, ended, limits)
+        self._ended = ended
+        self.loop: VirtualLoop = VirtualLoop(world, "ventilator", machine, self._deliver, limits)
         self.router: WatchedVirtualRouter = WatchedVirtualRouter(world, self.loop, address)
         self.loop.ports = [self.router]
+
+    def _deliver(self, event: Any) -> None:
+        if isinstance(event, Bundle):
+            for task, payload in zip(event.tasks, event.split(), strict=True):
+                task.payload = payload
+                self._ended(task)
+        elif isinstance(event, Task):
+            self._ended(event)
 
 
 class VirtualWorker:

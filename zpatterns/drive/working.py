@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic, sleep
 from typing import Any, Protocol
 
 from ..core.calls import Reopen
 from ..core.jobs import THREADS
 from ..core.machine import Frames
-from ..core.worker import Begin, Dismissed, StageJob, StageWorker
+from ..core.stage_jobs import Begin, Dismissed, StageJob
+from ..core.worker import StageWorker
 from .blocking import Loop
 from .pump import Pump
 from .replying import PARTING, Answer, Failure
@@ -21,6 +22,10 @@ class StageWork(Protocol):
 
     def answer(self, job: StageJob) -> Answer | list[bytes] | Failure:
         """Run the handler."""
+        ...
+
+    def answers(self, jobs: list[StageJob]) -> Iterable[tuple[StageJob, Answer | list[bytes] | Failure]]:
+        """Run the handler of each, one after the other, as they are asked for."""
         ...
 
 
@@ -70,11 +75,13 @@ class BlockingWorker:
     def _deliver(self, event: Any) -> None:
         kind = event.__class__
         if kind is Begin:
-            job: StageJob = event.job
-            if job.rule.lane == THREADS:
-                self._threads.run(self._run, job)
+            jobs: list[StageJob] = event.jobs
+            if jobs[0].rule.lane == THREADS:
+                for job in jobs:
+                    self._threads.run(self._run, job)
             else:
-                finish(self.machine, job, self._work.answer(job))
+                for job, answer in self._work.answers(jobs):
+                    finish(self.machine, job, answer)
         elif kind is Reopen:
             self.loop.reopen(event.port)
         elif kind is Dismissed:

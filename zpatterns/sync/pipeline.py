@@ -6,24 +6,25 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from operator import length_hint
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 from weakref import finalize
 
 from .._shell.guards import ForkGuard, checked_endpoint
-from .._shell.mapping import NOTHING, Course, check_map
-from .._shell.pipelines import open_ventilator, open_worker
+from .._shell.mapping import Course, check_map
+from .._shell.pipelines import check_wait, checked_wait, open_ventilator, open_worker
 from .._shell.progress import Progress
+from .._shell.stage_work import StageHandlerWork
 from .._shell.stages import DefStage, Stage, Stages
-from .._shell.work import HandlerWork
 from ..core.crew import VentilatorStatistics
 from ..drive.sockets import Context
 from ..drive.ventilating import BlockingVentilator, Run
 from ..drive.working import BlockingWorker
 from ..endpoint import Insecure
 from ..errors import Closed, DeadLetter, JobFailed, Status
-from ..policy import DEFAULT_GRACE, DEFAULT_WORKER_TIMEOUT, Heartbeat, Limits, SocketOptions
+from ..policy import DEFAULT_GRACE, DEFAULT_TIMEOUT, DEFAULT_WORKER_TIMEOUT, Heartbeat, Limits, SocketOptions
 from .worker import PipelineWorker
 
 log: logging.Logger = logging.getLogger("zpatterns")
@@ -202,16 +203,16 @@ class Pipeline:
         try:
             while True:
                 if more and course.hungry:
-                    while course.room:
-                        job = next(jobs, NOTHING)
-                        if job is NOTHING:
-                            more = False
-                            break
-                        ventilator.put((course.task(job),))  # one by one: the next may be long in coming
-                result = course.result()
-                if result is not NOTHING:
+                    while more and course.room:
+                        tasks = course.take(islice(jobs, 1))  # one by one: the next may be long in coming
+                        more = bool(tasks)
+                        ventilator.put(tasks)
+                results = course.results()
+                if results:
                     course.look(len(workers))
-                    yield result
+                    for result in results:
+                        course.open -= 1
+                        yield result
                 elif not more and not course.open:
                     return
                 else:
@@ -221,7 +222,7 @@ class Pipeline:
                         raise Closed("the pipeline was closed")
         finally:
             if course.open:
-                ventilator.cancel(list(course.open))
+                ventilator.cancel(course.route)
             course.end(len(workers))
 
     @property
@@ -243,7 +244,7 @@ class Pipeline:
                 *open_worker(
                     self._stages.served(), checked, self._limits, self._heartbeat, self._options, self._context
                 ),
-                HandlerWork(self._exceptions, self._limits),
+                StageHandlerWork(self._exceptions, self._limits, self._stages.arrays()),
                 name="zpatterns-worker",
             )
         )
@@ -259,6 +260,19 @@ class Pipeline:
     def stop_workers(self) -> None:
         """Tell every worker, and those that come until the next ``map``, to finish what it has and end."""
         self._open().dismiss()
+
+    def wait_for_workers(
+        self, stage: Stage[Any, Any] | None = None, /, count: int = 1, timeout: float = DEFAULT_TIMEOUT
+    ) -> int:
+        """Wait until ``count`` workers serve a stage, or any; returns how many do. Those that are leaving do not count.
+
+        ``map`` does not need it: jobs wait for workers. Raises RequestTimeout, which says how many there were, and Closed.
+        """
+        check_wait(timeout)
+        name = self._stages.mine((stage,))[0].name if stage is not None else None
+        ventilator = self._open()
+        found = ventilator.wait_for_workers(name, count, timeout)
+        return checked_wait(name, found, count, timeout, closed=ventilator.closed)
 
     @property
     def workers(self) -> int:

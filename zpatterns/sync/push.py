@@ -17,7 +17,7 @@ from ..drive.sockets import Context
 from ..endpoint import Insecure
 from ..errors import Closed, DecodeError, Overloaded, RequestTimeout
 from ..policy import DEFAULT_TIMEOUT, Limits, SocketOptions
-from ..wire.jobs import ALONE, CHUNK, CHUNK_BYTES
+from ..wire.jobs import ALONE, CHUNK_BYTES, ITEMS_MAX
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -128,7 +128,7 @@ class Push(Generic[T]):
         settings = self._settings
         seconds = settings.timeout if timeout is None else timeout
         encode = settings.codec.encode
-        full, bare = min(settings.batch, CHUNK), settings.bare
+        full, bare = min(settings.batch, ITEMS_MAX), settings.bare
         small: list[bytes] = []
         size = 0
         try:

@@ -1,8 +1,8 @@
 """The pipeline on the wire: what a ventilator and its workers say to each other, and the items of PUSH and PULL.
 
-The header frame is that of ``message.py``, with kinds of its own. Jobs and results of one turn travel as one message:
-``[header] [payload]``, whose payload is a flat msgpack array; one that is large, or has buffers, travels alone. Spec:
-docs/wire.md.
+The header frame is that of ``message.py``, with kinds of its own. Jobs and results of one turn travel as one message,
+``[header] [ids] [payload]``, whose payload is an array of all of theirs, so that whoever reads it decodes it at once; one
+that is large, or has buffers, travels alone. Spec: docs/wire.md.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import msgpack
@@ -36,8 +37,10 @@ ALONE: int = 8192
 """Bytes of a payload that travels alone: copying it into an array would cost more than a message."""
 CHUNK_BYTES: int = 65_536
 """A message with so many bytes of payloads is complete."""
-CHUNK: int = 256
-"""Jobs, results or items in one message, as we write it."""
+CHUNK: int = 64
+"""Jobs or results in one message, as we write it: what is decoded together stays in the processor's cache."""
+ITEMS_MAX: int = 256
+"""Items in one message, as we write it."""
 CHUNK_MAX: int = 1024
 """... and as we read it."""
 PAYLOAD_MAX: int = 262_144
@@ -190,12 +193,12 @@ def items(codec: int, count: int) -> bytes:
     return _header(ITEMS, codec, count)
 
 
-encode_array: Callable[[Sequence[int | bytes]], bytes] = msgpack.packb
-"""The payload of jobs and results, ``[id, payload, id, payload, ...]``, or of items, ``[payload, payload, ...]``."""
+encode_array: Callable[[Sequence[int] | Sequence[bytes]], bytes] = msgpack.packb
+"""Of ids, or of payloads that are no msgpack."""
 
 
 def encode_items(codec: int, payloads: Sequence[bytes]) -> bytes:
-    """The payload of ITEMS: msgpack values follow each other in an array of theirs, what else there is goes as bins."""
+    """The payload of several: msgpack values follow each other in an array of theirs, what else there is goes as bins."""
     if codec != MSGPACK:
         return encode_array(payloads)
     count = len(payloads)
@@ -203,78 +206,70 @@ def encode_items(codec: int, payloads: Sequence[bytes]) -> bytes:
     return head + b"".join(payloads)
 
 
-def encode_id(job_id: int) -> bytes:
-    """The second frame of a job or a result that travels alone."""
-    return bytes(msgpack.packb(job_id))
-
-
-def chunks(flat: list[int | bytes]) -> Iterator[list[int | bytes]]:
-    """Cut ``[id, payload, ...]`` into messages that are not too large."""
-    if len(flat) <= 2 * CHUNK and sum(map(len, flat[1::2])) <= CHUNK_BYTES:  # type: ignore[arg-type]
-        yield flat
+def chunks(ids: list[int], payloads: list[bytes]) -> Iterator[tuple[list[int], list[bytes]]]:
+    """Cut them into messages that are not too large."""
+    if len(ids) <= CHUNK and sum(map(len, payloads)) <= CHUNK_BYTES:
+        yield ids, payloads
         return
     at = size = 0
-    for end in range(2, len(flat) + 2, 2):
-        size += len(flat[end - 1])  # type: ignore[arg-type]
-        if size >= CHUNK_BYTES or end - at >= 2 * CHUNK or end == len(flat):
-            yield flat[at:end]
+    for end, payload in enumerate(payloads, 1):
+        size += len(payload)
+        if size >= CHUNK_BYTES or end - at >= CHUNK or end == len(ids):
+            yield ids[at:end], payloads[at:end]
             at, size = end, 0
 
 
 # -- decoding -----------------------------------------------------------------------------------------------------------
 
 
-def decode_array(count: int, payload: Buffer, *, each: int) -> list[Any]:
-    """The flat array of ``count`` times ``each`` fields; the last field of each is bytes, the one before it a number."""
-    fields = count * each
-    try:
-        if len(payload) > PAYLOAD_MAX:
-            raise ValueError("too long")
-        flat: list[Any] = msgpack.unpackb(payload, ext_hook=refuse_ext, max_array_len=fields, max_map_len=0)
-    except Exception as cause:
-        raise DecodeError(f"a payload that is not a msgpack array of {fields}", frames=[payload]) from cause
-    if (
-        _class(flat) is not list
-        or len(flat) != fields
-        or {*map(type, flat[each - 1 :: each])} != {bytes}
-        or (each == 2 and {*map(type, flat[::2])} != {int})
-    ):
-        raise DecodeError("a payload that is not a msgpack array of numbers and bytes", frames=[payload])
-    return flat
+def decode_array(count: int, payload: Buffer) -> list[bytes]:
+    """The array of ``count`` bins."""
+    return _array(count, payload, bytes)
 
 
 def decode_ids(count: int, payload: Buffer) -> list[int]:
-    """The ids in a RETURN."""
+    """The ids of jobs, of results or in a RETURN."""
+    return _array(count, payload, int)
+
+
+def _array(count: int, payload: Buffer, kind: type[Any]) -> list[Any]:
     try:
         if len(payload) > PAYLOAD_MAX:
             raise ValueError("too long")
-        ids: list[int] = msgpack.unpackb(payload, ext_hook=refuse_ext, max_array_len=count, max_map_len=0)
+        values: list[Any] = msgpack.unpackb(payload, ext_hook=refuse_ext, max_array_len=count, max_map_len=0)
     except Exception as cause:
         raise DecodeError(f"a payload that is not a msgpack array of {count}", frames=[payload]) from cause
-    if _class(ids) is not list or len(ids) != count or {*map(type, ids)} != {int}:
-        raise DecodeError("a payload that is not a msgpack array of numbers", frames=[payload])
-    return ids
+    if _class(values) is not list or len(values) != count or {*map(type, values)} != {kind}:
+        raise DecodeError(f"a payload that is not a msgpack array of {kind.__name__}", frames=[payload])
+    return values
 
 
-def decode_id(payload: Buffer) -> int:
-    """The id of a job or a result that travels alone."""
+def split(codec: int, count: int, payload: Buffer) -> list[bytes]:
+    """The payloads of several, each for itself, not decoded."""
+    if codec != MSGPACK:
+        return decode_array(count, payload)
+    whole = bytes(payload)
     try:
-        job_id = msgpack.unpackb(payload[:16], ext_hook=refuse_ext, max_array_len=0, max_map_len=0)
+        unpacker = msgpack.Unpacker(max_buffer_size=len(whole))
+        unpacker.feed(whole)
+        marks: list[int] = []
+        if unpacker.read_array_header() == count:
+            marks.append(unpacker.tell())
+            for _ in range(count):
+                unpacker.skip()
+                marks.append(unpacker.tell())
     except Exception as cause:
-        raise DecodeError("an id that is no number", frames=[payload]) from cause
-    if _class(job_id) is not int:
-        raise DecodeError("an id that is no number", frames=[payload])
-    return int(job_id)
+        raise DecodeError(f"a payload that is not a msgpack array of {count}", frames=[payload]) from cause
+    if not marks or marks[-1] != len(whole):
+        raise DecodeError(f"a payload that is not a msgpack array of {count}", frames=[payload])
+    return [whole[start:stop] for start, stop in pairwise(marks)]
 
 
-def pairs(command: Jobs | Results, rest: Sequence[Buffer]) -> list[tuple[int, Sequence[Buffer]]]:
-    """Each id with its payload and buffers, from the frames behind the header."""
-    if len(rest) == 1:
-        flat = decode_array(command.count, rest[0], each=2)
-        return [(flat[at], (flat[at + 1],)) for at in range(0, len(flat), 2)]
-    if command.count != 1 or not rest:
-        raise DecodeError("jobs and results are an array, or one alone: id, payload and buffers", frames=rest)
-    return [(decode_id(rest[0]), rest[1:])]
+def opened(command: Jobs | Results, rest: Sequence[Buffer]) -> tuple[list[int], Buffer, Sequence[Buffer]]:
+    """Ids, payload and buffers, from the frames behind the header. The payload of several is an array of theirs."""
+    if len(rest) < 2 or (command.count > 1 and (len(rest) > 2 or len(rest[1]) > PAYLOAD_MAX)):
+        raise DecodeError("jobs and results are ids and an array, or one alone: id, payload and buffers", frames=rest)
+    return decode_ids(command.count, rest[0]), rest[1], rest[2:]
 
 
 _parsed: dict[bytes, Command] = {}

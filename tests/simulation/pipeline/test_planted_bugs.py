@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import pytest
 
-from zpatterns.core import crew
+from zpatterns.core import crew, ventilator
 from zpatterns.core.handing import Handing
 from zpatterns.core.ventilator import Ventilator
 from zpatterns.core.worker import StageWorker
@@ -30,9 +30,9 @@ def lost_jobs_are_forgotten(true):
 
 
 def results_are_taken_twice(true):
-    def results(self, worker, command, rest):
+    def results(self, *message):
         before = dict(self.tasks)
-        true(self, worker, command, rest)
+        true(self, *message)
         for job_id, task in before.items():
             if task.done:
                 self.tasks[job_id] = task
@@ -119,7 +119,7 @@ def a_worker_may_be_known_twice(true):
 
 
 def expired_jobs_stay(true):
-    return lambda self, line, held, now: None
+    return lambda self, *looked_at: None
 
 
 def returned_jobs_are_lost(true):
@@ -127,7 +127,7 @@ def returned_jobs_are_lost(true):
         for job_id in j.decode_ids(command.count, payload):
             task = self.tasks.get(job_id)
             if task is not None and task.worker is worker and worker is not None:
-                self._release(worker, task)
+                task.release(worker)
 
     return returned
 
@@ -164,9 +164,29 @@ def more_run_than_may(true):
 def a_result_is_said_twice(true):
     def reply(self, job, codec, payload, buffers=()):
         true(self, job, codec, payload, buffers)
-        self._results.setdefault(codec, []).extend((job.id, bytes(payload)))
+        job.stage.ids.append(job.id)
+        job.stage.payloads.append(bytes(payload))
 
     return reply
+
+
+def results_change_places(true):
+    def split(self):
+        return list(true(self))[::-1]
+
+    return split
+
+
+def a_bundle_is_not_taken_from_its_worker(true):
+    def end_together(known, worker, ids):
+        held = {} if worker is None else {line: dict(tasks) for line, tasks in worker.held.items()}
+        tasks = true(known, worker, ids)
+        if tasks is not None:
+            for line, before in held.items():
+                worker.held[line].update(before)
+        return tasks
+
+    return end_together
 
 
 BUGS: dict[str, Bug] = {
@@ -186,6 +206,8 @@ BUGS: dict[str, Bug] = {
     "a worker greets only once": (StageWorker, "_greet", a_worker_greets_once),
     "results that were not taken are dropped": (StageWorker, "sent", results_that_were_not_taken_are_dropped),
     "more handlers run than may": (StageWorker, "dispatch", more_run_than_may),
+    "results that come together change places": (crew.Bundle, "split", results_change_places),
+    "what came together stays with its worker": (ventilator, "end_together", a_bundle_is_not_taken_from_its_worker),
     "a result is said twice": (StageWorker, "reply", a_result_is_said_twice),
 }
 

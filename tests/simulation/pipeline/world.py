@@ -9,10 +9,14 @@ import random as chance
 from collections.abc import Callable
 from typing import Any
 
+import msgpack
+
+from zpatterns.codec import MSGPACK, RAW
 from zpatterns.core.crew import Task
 from zpatterns.core.jobs import THREADS, Rule
+from zpatterns.core.stage_jobs import Begin, Halt, StageJob
 from zpatterns.core.ventilator import Ventilator
-from zpatterns.core.worker import Begin, Halt, StageJob, StageWorker
+from zpatterns.core.worker import StageWorker
 from zpatterns.drive.virtual_pipeline import VirtualVentilator, VirtualWorker
 from zpatterns.drive.virtual_world import START, Faults, World
 from zpatterns.errors import Status
@@ -26,6 +30,12 @@ END = HEAL + 30.0
 """Every worker has been noticed, every job has been given to another one: all have ended."""
 CHANCES = ("delay", "disconnect", "half_open", "partition", "full", "stall_server", "stall_client")
 LARGE = b"." * 9000
+
+
+def unpacked(payload: Any) -> bytes:
+    """The content of a job or a result, which knows by its first byte how it was packed."""
+    whole = bytes(payload)
+    return (whole[1:] if whole[:1] == b"\xc1" else bytes(msgpack.unpackb(whole))).rstrip(b".")
 
 
 class Worker:
@@ -61,13 +71,15 @@ class Worker:
         worker = self.now
         assert worker is not None
         if type(event) is Begin:
-            self.begin(worker, event.job)
+            for job in event.jobs:
+                if not worker.loop.dead:  # the one before may have killed it
+                    self.begin(worker, job)
         elif type(event) is Halt and (event.job.application == "hangs" or self.story.random.random() < 0.5):
             worker.post(worker.machine.give_back, event.job)  # it obeys, as a coroutine does
 
     def begin(self, worker: VirtualWorker, job: StageJob) -> None:
         story, world = self.story, self.story.world
-        content = bytes(job.rest[0]).rstrip(b".")
+        content = unpacked(job.rest[0])
         name, number = story.checker.executed(content, job.method, job.header.attempt)
         if story.trace is not None:
             story.trace("execute", worker.loop.name, content, number)
@@ -82,7 +94,7 @@ class Worker:
             result = b"%b|%b:%d" % (content, job.method.encode(), number)
             if story.random.random() < 0.1:
                 result += LARGE
-            action = lambda: worker.machine.reply(job, 1, result)
+            action = lambda: worker.machine.reply(job, *self.story.packed(result))
         roll = story.random.random()
         if story.stages[job.method] < 10.0 and not story.calm and story.random.random() < 0.02:
             job.application = "hangs"
@@ -118,6 +130,10 @@ class Story:
         self.turns = 0
         self.ventilator.loop.watch = self.watch
         self.lines = [machine.line(name, timeout) for name, timeout in self.stages.items()]
+        self.routes = [self.lines[first:] for first in range(len(self.lines))]
+        if random.random() < 0.5:  # of as many callers: what they get does not come together
+            self.routes += [list(route) for route in self.routes]
+        self.codec = random.choice((MSGPACK, MSGPACK, RAW))
         self.workers = [Worker(self, number) for number in range(random.choice((1, 2, 3, 4)))]
         for worker in self.workers:
             self.world.after(0.0 if random.random() < 0.7 else random.random(), worker.start)
@@ -164,14 +180,17 @@ class Story:
         random = self.random
         name = b"%d" % self.asked
         self.asked += 1
-        first = random.randrange(len(self.lines))
-        route = self.lines[first:]
-        payload = name + LARGE if random.random() < 0.05 else name
-        task = Task(route, payload, 1, (), name)
+        route = random.choice(self.routes)
+        codec, payload = self.packed(name + LARGE if random.random() < 0.05 else name)
+        task = Task(route, payload, codec, (), name)
         self.checker.start(name, task, [line.name for line in route])
         self.ventilator.loop.post(self.put, task)
         if not self.calm and random.random() < 0.05:
             self.world.after(random.random(), self.ventilator.loop.post, self.cancel, task)
+
+    def packed(self, content: bytes) -> tuple[int, bytes]:
+        """Codec and payload."""
+        return self.codec, msgpack.packb(content) if self.codec == MSGPACK else b"\xc1" + content
 
     def put(self, task: Task) -> None:
         self.ventilator.machine.put((task,), self.world.now)
@@ -185,7 +204,8 @@ class Story:
     def ended(self, task: Task) -> None:
         if self.trace is not None:
             self.trace("end", task.application, repr(task.failure))
-        task.payload = bytes(task.payload).rstrip(b".")
+        if task.failure is None:
+            task.payload = unpacked(task.payload)
         self.checker.end(task)
         self.world.after(0.0, self.ask)
 
