@@ -120,7 +120,8 @@ class Processes:
                     place.process.kill()
                     self._bury(place)
             os.close(self._wake_in)
-            os.close(self._wake_out)
+            wake_out, self._wake_out = self._wake_out, -1  # whoever stops us now must not write to what has that number next
+            os.close(wake_out)
 
     def stop(self, grace: float | None = None) -> None:
         """Tell all to end; once more, to end at once. From any thread or signal handler."""
