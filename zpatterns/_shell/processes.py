@@ -120,10 +120,8 @@ class Processes:
                     place.process.kill()
                     self._bury(place)
             os.close(self._wake_in)
-            wake_out, self._wake_out = (
-                self._wake_out,
-                -1,
-            )  # whoever stops us now must not write to what has that number next
+            # Whoever stops us from now on must not write to what has that number next.
+            wake_out, self._wake_out = self._wake_out, -1
             os.close(wake_out)
 
     def stop(self, grace: float | None = None) -> None:
