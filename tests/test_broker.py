@@ -32,7 +32,7 @@ from zpatterns import (
 
 from .worlds import ADD, COUNT, LIMIT, ONCE, Add, Awaiting, Blocking, Number, Sum, until
 
-QUICK = Heartbeat(interval=0.05, liveness=6)
+QUICK = Heartbeat(interval=0.05, liveness=16)
 C01, W01 = b"MDPC01", b"MDPW01"
 
 
@@ -232,6 +232,7 @@ def close(world: Any, server: Any, **options: Any) -> None:
 def test_the_grace_of_a_broker_and_of_a_worker_is_said_when_it_is_made_or_when_it_is_closed(world: Any) -> None:
     with site(world, grace=0.0) as here:
         worker = here.worker(grace=1000.0)
+        here.wait()
         stuck = here.client(timeout=LIMIT).start(ONCE, Add(a=60_000, b=0))
         until(lambda: here.services()["calc"].workers[0].in_flight)
         started = time.monotonic()

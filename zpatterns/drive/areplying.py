@@ -23,7 +23,8 @@ from .replying import (
     Work,
     advance,
     finish,
-    hold,
+    hand_in,
+    hand_on,
     is_failure,
     run_on_thread,
     spoken,
@@ -150,6 +151,7 @@ class AsyncReplier:
         application = job.application
         if isinstance(application, Gate):
             application.grant(parts)
+            hand_on(self.machine, job)
         elif isinstance(application, _Running):
             if application.credited is not None and not application.credited.done():
                 application.credited.set_result(None)
@@ -160,6 +162,7 @@ class AsyncReplier:
         application = job.application
         if isinstance(application, Gate):
             application.stop()
+            hand_on(self.machine, job)
         elif isinstance(application, _Running):
             if application.task is not None:
                 application.task.cancel()
@@ -232,9 +235,7 @@ class AsyncReplier:
             return
         if action is finish:
             self._threads.finished()
-        action(self.machine, *arguments)
-        if action is Replier.part:
-            hold(self.machine, arguments[0])
+        hand_in(self.machine, action, arguments)
         if self._waiting_to_stop is not None:
             self._waiting_to_stop.set()
         self._loop.touched()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from time import monotonic, sleep
 from typing import Any, Protocol
@@ -44,24 +45,19 @@ def is_failure(result: Any) -> bool:
 
 
 class Gate:
-    """Where the thread of a stream waits for credit, and for room on the way to its reader."""
+    """Where the thread of a stream waits for credit, and what it has handed in waits for room on the way to its reader."""
 
     def __init__(self, credit: int) -> None:
+        self.handed: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        """The loop's: parts, and the end, in their order."""
         self._credit = credit
-        self._held = False
         self._stopped = False
         self._changed = threading.Condition()
 
     def grant(self, parts: int) -> None:
         with self._changed:
             self._credit += parts
-            self._held = False
             self._changed.notify()
-
-    def hold(self) -> None:
-        """Until the next grant."""
-        with self._changed:
-            self._held = True
 
     def stop(self) -> None:
         with self._changed:
@@ -71,7 +67,7 @@ class Gate:
     def take(self) -> bool:
         """One part may go; False when nobody reads any more."""
         with self._changed:
-            while (self._held or not self._credit) and not self._stopped:
+            while not self._credit and not self._stopped:
                 self._changed.wait()
             self._credit -= 1
             return not self._stopped
@@ -138,10 +134,25 @@ def advance(machine: Replier, job: Job) -> None:
         machine.part(job, *part)
 
 
-def hold(machine: Replier, job: Job) -> None:
-    """A thread has handed in a part: no more for now, if there is no room for it."""
-    if not job.done and machine.pauses(job):
-        job.application.hold()
+def hand_in(machine: Replier, action: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """On the loop: what a thread has to say of its job."""
+    job: Job = arguments[0]
+    if type(job.application) is Gate:
+        job.application.handed.append((action, arguments))
+        hand_on(machine, job)
+    else:
+        action(machine, *arguments)
+
+
+def hand_on(machine: Replier, job: Job) -> None:
+    """What the thread of a stream has handed in, as far as there is room."""
+    handed = job.application.handed
+    while handed:
+        action, arguments = handed[0]
+        if action is Replier.part and not (job.done or job.stopped) and machine.pauses(job):
+            return
+        handed.popleft()
+        action(machine, *arguments)
 
 
 class BlockingReplier:
@@ -193,12 +204,14 @@ class BlockingReplier:
         elif kind is Credited:
             if isinstance(event.job.application, Gate):
                 event.job.application.grant(event.parts)
+                hand_on(self.machine, event.job)
             elif event.job.application is not None:
                 advance(self.machine, event.job)
         elif kind is Stop:
             application = event.job.application
             if isinstance(application, Gate):
                 application.stop()
+                hand_on(self.machine, event.job)
             elif application is not None:
                 application.close()
                 self.machine.end(event.job)
@@ -214,6 +227,4 @@ class BlockingReplier:
     def _hand_in(self, action: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         if action is finish:
             self._threads.finished()
-        action(self.machine, *arguments)
-        if action is Replier.part:
-            hold(self.machine, arguments[0])
+        hand_in(self.machine, action, arguments)
