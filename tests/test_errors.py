@@ -7,7 +7,7 @@ import copy
 import pytest
 
 from zpatterns import errors
-from zpatterns.errors import DecodeError, ReplyError, RequestTimeout, Status, ZPatternsError
+from zpatterns.errors import DecodeError, JobFailed, ReplyError, RequestTimeout, Status, ZPatternsError
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
 
@@ -45,3 +45,11 @@ def test_a_reply_error_keeps_its_three_values_when_it_is_copied() -> None:
 def test_what_is_known_of_a_loss() -> None:
     assert RequestTimeout("late", sent=True).sent
     assert DecodeError("odd", frames=(b"frame",)).frames == [b"frame"]
+
+
+def test_a_failed_job_says_which_one() -> None:
+    failed = JobFailed(Status.INTERNAL, "it raised")
+    assert str(failed) == "INTERNAL: it raised"
+    failed.stage, failed.job = "resize", {"name": "x" * 1000}
+    assert str(failed).startswith("INTERNAL: it raised (stage 'resize', job {'name': 'xxx")
+    assert len(str(failed)) < 200

@@ -136,7 +136,7 @@ def test_what_was_not_meant_for_the_caller_is_internal(world: Any, error: BaseEx
                 client.call(ADD, Add(a=1, b=2))
             assert caught.value.status is Status.INTERNAL
             assert SECRET not in str(caught.value) + str(caught.value.details)
-            assert "server's log" in caught.value.message
+            assert "the log of its process" in caught.value.message
     assert "raised" in caplog.text
 
 

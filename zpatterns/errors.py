@@ -30,7 +30,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from reprlib import Repr
 from typing import Any
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 100
 
 
 class Status(IntEnum):
@@ -131,6 +135,10 @@ class JobFailed(ReplyError):
     """The job as it was taken from the iterator."""
     stage: str = ""
     """Name of the stage that failed."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text} (stage {self.stage!r}, job {_SHORT.repr(self.job)})" if self.stage else text
 
 
 class DeadLetter(JobFailed):

@@ -96,4 +96,8 @@ def failure_of(error: BaseException, handler: Handler, mapping: Mapping[type[Exc
         log.warning("handler of %s timed out", name, exc_info=error)
         return Status.DEADLINE_EXCEEDED, f"the handler of {name} timed out", {}
     log.error("handler of %s raised %s", name, type(error).__name__, exc_info=error)
-    return Status.INTERNAL, f"the handler of {name} raised {type(error).__name__}; see the server's log", {}
+    return (
+        Status.INTERNAL,
+        f"the handler of {name} raised {type(error).__name__}; the traceback is in the log of its process",
+        {},
+    )

@@ -55,8 +55,8 @@ def watch(loop: VirtualLoop) -> None:
         assert len(service.turns) == len(service.lines)
         assert live == service.waiting, f"waiting miscounted: {live} {service.waiting}"
         assert service.waiting + service.pinned <= limits.service_queue + sum(
-            1 for e in pending.values() if e.deliveries
-        )
+            1 for e in pending.values() if e.worker is not None
+        ), "more wait than may, not counting those that came back from a worker"
         assert not service.waiting or service.balancer.next() is None, "it waits, and a worker has room"
         unserved += not service.workers
         for worker in service.workers.values():
