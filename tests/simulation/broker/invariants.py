@@ -64,7 +64,7 @@ def watch(loop: VirtualLoop) -> None:
     for request_id, each in pending.items():
         assert not each.done and each.id == request_id and each.state != NEW, "nowhere"
         assert places.get(request_id) == 1, f"in {places.get(request_id)} places: {each.state}"
-        assert each.deliveries <= limits.deliveries, "given out too often"
+        assert (each.state == TAKEN) <= each.deliveries <= limits.deliveries, "given out too often, or not counted"
         assert each.due or each.stream, "no time is kept for it"
         assert each.stream or wakes_at <= each.expires_at, "sleeps over a deadline"
     assert len(places) == len(pending), "somewhere, and not here"
