@@ -6,6 +6,7 @@ from itertools import permutations
 
 import pytest
 
+from zpatterns.core.broker_peers import Misplaced
 from zpatterns.core.broker_report import report
 from zpatterns.core.load_balancer import LeastLoaded
 from zpatterns.core.machine import Link, Sent
@@ -940,3 +941,13 @@ def test_the_report() -> None:
     desk.disconnect()
     assert report(desk.machine.exchange, desk.now)[0].workers == ()
     assert report(Desk().machine.exchange, 0.0) == []
+
+
+def test_peers_at_the_wrong_port_are_told_of_once() -> None:
+    desk = Desk()
+    for _ in range(3):
+        desk.hear(0, b"w1", b"", W01, b"\x01", b"calc")
+        desk.hear(1, b"c1", b"", C01, b"calc", b"body")
+    reasons = [event.reason for event in desk.machine.events if type(event) is Misplaced]
+    assert ["worker" in reasons[0], "client" in reasons[1], len(reasons)] == [True, True, 2]
+    assert desk.statistics.undecodable == 6

@@ -90,3 +90,9 @@ def test_a_plain_answer_to_a_typed_request_points_at_request_plain() -> None:
 def test_a_call_without_a_method_has_a_name_too() -> None:
     assert Call(None, b"", 1.0, 1).name == "the plain request"
     assert call_of().name == "'calc.add'"
+
+
+def test_who_is_out_of_time_hears_of_messages_that_were_no_answers() -> None:
+    call = call_of(lost=True, attempt=1)
+    assert "no answers" not in str(verdicts.timed_out(call, (), 0))
+    assert "5 messages came back that are no answers" in str(verdicts.timed_out(call, (), 5))

@@ -10,7 +10,7 @@ from random import random
 from time import monotonic
 from typing import Any, Literal
 
-from ..core.broker_peers import Worker, WorkerChanged
+from ..core.broker_peers import Misplaced, Worker, WorkerChanged
 from ..core.broker_report import report
 from ..core.dead_letters import DeadLetter
 from ..core.load_balancer import Balancer, LeastLoaded, LeastRecentlyUsed
@@ -228,7 +228,10 @@ def _described(letter: DeadLetter) -> dict[str, Any]:
     return {"id": letter.id.hex(), "service": service, "method": letter.method, "deliveries": letter.deliveries}
 
 
-def changed(event: WorkerChanged) -> None:
-    """A worker came or went."""
+def changed(event: WorkerChanged | Misplaced) -> None:
+    """A worker came or went, or somebody is at the wrong port."""
+    if isinstance(event, Misplaced):
+        log.warning("broker: %s", event.reason)
+        return
     verb = "serves" if event.up else "no longer serves"
     log.info("worker %s %s %r: %s", event.worker.hex(), verb, event.service, event.reason)

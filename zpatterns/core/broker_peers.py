@@ -275,6 +275,13 @@ class BrokerStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class Misplaced:
+    """Event: somebody is at the wrong one of two ports. Once for workers, once for clients."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerChanged:
     """Event: a worker came or went."""
 

@@ -22,7 +22,7 @@ from typing import Any
 from ..errors import DecodeError, Status
 from ..policy import FOREIGN_HEARTBEAT, Heartbeat, Limits
 from ..wire import majordomo as mdp, message as w, paranoid_pirate as pirate
-from .broker_peers import BrokerStatistics, Speech, Worker
+from .broker_peers import BrokerStatistics, Misplaced, Speech, Worker
 from .exchange import Exchange
 from .load_balancer import Balancer, LeastRecentlyUsed
 from .machine import Frame, Frames, Link, Sent
@@ -81,6 +81,8 @@ class MajordomoBroker:
         )
         self.workers: dict[bytes, Worker] = self._workforce.workers
         """By routing id at the backend."""
+
+        self._told: set[str] = set()
 
     expects: bool = True
     """A message can come at any time."""
@@ -145,9 +147,16 @@ class MajordomoBroker:
         else:
             self._request(port, routing_id, path, Speech.BARE, PIRATES, None, body, now)
 
+    def _misplaced(self, reason: str) -> DecodeError:
+        """It will try again for as long as it lives: its owner is told once."""
+        if reason not in self._told:
+            self._told.add(reason)
+            self.events.append(Misplaced(reason))
+        return DecodeError(reason)
+
     def _hear_worker(self, port: int, routing_id: bytes, frames: Frames, now: float) -> None:
         if port != self._backend:
-            raise DecodeError("a worker at the frontend", frames=frames)
+            raise self._misplaced("a worker is at the frontend; workers connect to the backend")
         self._workforce.hear(routing_id, mdp.read_worker(frames), now)
 
     # -- clients ------------------------------------------------------------------------------------------------
@@ -169,7 +178,7 @@ class MajordomoBroker:
             self._mmi(port, routing_id, path, speech, name, body)
             return
         if port == self._backend and port:
-            raise DecodeError("a client at the backend", frames=body)
+            raise self._misplaced("a client is at the backend; clients connect to the frontend")
         header = None
         if len(body) > 1 and w.is_typed(body[0]):
             command = w.parse(body[0])

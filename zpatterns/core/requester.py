@@ -372,7 +372,7 @@ class Requester:
 
     def _time_out(self, call: Call) -> None:
         self.statistics.timed_out += 1
-        self._fail(call, verdicts.timed_out(call, connected=any(port.up for port in self.ports)), tell=call.taken)
+        self._fail(call, verdicts.timed_out(call, self.ports, self.statistics.undecodable), tell=call.taken)
 
     # -- again --------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ..errors import (
@@ -19,7 +20,7 @@ from ..errors import (
     ZPatternsError,
 )
 from ..wire.message import LOST
-from .calls import Call
+from .calls import Call, Port
 from .jobs import PLAIN_PREFIX, Job, Rule, Why
 from .machine import Frame
 
@@ -82,13 +83,18 @@ def queue_full(waits: int) -> Overloaded:
     )
 
 
-def timed_out(call: Call, *, connected: bool) -> ZPatternsError:
-    """The budget is spent: what is known of the call."""
+def timed_out(call: Call, ports: Iterable[Port], unread: int) -> ZPatternsError:
+    """The budget is spent: what is known of the call. ``unread``: messages that came back and answer nothing."""
     if call.taken:
-        return RequestTimeout(late(call), sent=True)
+        hint = (
+            f" {unread} messages came back that are no answers: is what is at the endpoint what it should be?"
+            if unread
+            else ""
+        )
+        return RequestTimeout(late(call) + hint, sent=True)
     if call.refusal is not None:
         return call.refusal
-    if connected:
+    if any(port.up for port in ports):
         text = f"{call.name} was never sent: no connected server could take more (Limits.in_flight)"
         return RequestTimeout(text, sent=False)
     return unavailable(f"{call.name} was never sent: no server answered at the endpoint")

@@ -8,7 +8,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-from ..core.broker_peers import WorkerChanged
+from ..core.broker_peers import Misplaced, WorkerChanged
 from ..core.jobs import Job
 from ..core.majordomo_broker import MajordomoBroker
 from ..core.staffing import Awaited, Staffing
@@ -25,7 +25,7 @@ class AsyncBroker:
     """One broker on the running loop."""
 
     def __init__(
-        self, machine: MajordomoBroker, pump: Pump, work: Work, *, changed: Callable[[WorkerChanged], None]
+        self, machine: MajordomoBroker, pump: Pump, work: Work, *, changed: Callable[[WorkerChanged | Misplaced], None]
     ) -> None:
         self.machine = machine
         self.closed: bool = False
@@ -92,6 +92,8 @@ class AsyncBroker:
         kind = event.__class__
         if kind is Job:
             finish(self.machine.own, event, self._work.answer(event))
+        elif kind is Misplaced:
+            self._changed(event)
         elif kind is WorkerChanged:
             self._changed(event)
             for awaited in self._staffing.changed():

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from ..core.broker_peers import WorkerChanged
+from ..core.broker_peers import Misplaced, WorkerChanged
 from ..core.jobs import Job
 from ..core.majordomo_broker import MajordomoBroker
 from ..core.staffing import Awaited, Staffing
@@ -28,7 +28,7 @@ class BlockingBroker:
         work: Work,
         *,
         name: str,
-        changed: Callable[[WorkerChanged], None],
+        changed: Callable[[WorkerChanged | Misplaced], None],
     ) -> None:
         self.machine = machine
         self.grace: float = 0.0
@@ -71,6 +71,8 @@ class BlockingBroker:
         kind = event.__class__
         if kind is Job:
             finish(self.machine.own, event, self._work.answer(event))
+        elif kind is Misplaced:
+            self._changed(event)
         elif kind is WorkerChanged:
             self._changed(event)
             for awaited in self._staffing.changed():

@@ -114,7 +114,7 @@ class BrokerProcess:
         self.loop.poke()
 
     def deliver(self, event: Any) -> None:
-        must(type(event).__name__ in ("WorkerChanged", "Job"), "not for the application:", event)
+        must(type(event).__name__ in ("WorkerChanged", "Misplaced", "Job"), "not for the application:", event)
 
     def suffer(self, fault: str) -> None:
         if self.loop.dead:
