@@ -8,7 +8,8 @@ import pytest
 from pydantic import BaseModel
 
 from zpatterns import DecodeError, Overflow, Topic
-from zpatterns._shell.delivery import Undecodable, opened
+from zpatterns._shell import delivery
+from zpatterns._shell.delivery import Undecodable
 from zpatterns.core.gaps import Line
 from zpatterns.core.intake import Chunk, Intake, Route
 from zpatterns.wire import published as w
@@ -26,6 +27,10 @@ RAW = Topic("raw", bytes)
 def chunk(topic: Topic[Any], payload: bytes, count: int = 1, codec: int = w.MSGPACK) -> Chunk:
     route = Route(Line(topic.frame, b"incarn-A", 0), Intake(100, Overflow.DROP_OLDEST, None), topic)
     return Chunk(route, 5, count, codec, payload, (), float("inf"))
+
+
+def opened(chunk: Chunk, missed: int) -> list[Any]:
+    return list(delivery.opened(chunk, missed))
 
 
 def shown(messages: list[Any]) -> list[Any]:
@@ -47,6 +52,36 @@ def test_several_bodies_and_a_part_of_them():
     part = chunk(NUMBERS, payload, 4)
     part.start, part.stop = 1, 3
     assert [(message.sequence, message.missed) for message in opened(part, 1)] == [(6, 1), (7, 0)]
+
+
+def test_bodies_that_came_one_by_one():
+    made = chunk(NUMBERS, NUMBERS.encode(Number(value=0))[0], 4)
+    made.run = [NUMBERS.encode(Number(value=value))[0] for value in range(4)]
+    assert shown(opened(made, 2)) == [0, 1, 2, 3]
+    assert [(message.sequence, message.missed) for message in opened(made, 2)] == [(5, 2), (6, 0), (7, 0), (8, 0)]
+    made.start = 2
+    assert [(message.sequence, message.missed) for message in opened(made, 1)] == [(7, 1), (8, 0)]
+    made.run[3] = b"\xc1"
+    assert shown(opened(made, 0)) == [2, None]
+    texts = Topic("texts", str)
+    large = chunk(texts, b"", 20)
+    large.run = [texts.encode("x" * 8000)[0]] * 20
+    assert [len(body) for body in shown(opened(large, 0))] == [8000] * 20
+    raw = chunk(RAW, b"a", 2, w.RAW)
+    raw.run = [b"a", memoryview(b"b")]
+    assert shown(opened(raw, 0)) == [b"a", b"b"]
+
+
+def test_the_parts_of_a_topic_that_stand_for_its_placeholders():
+    rooms = Topic("lab.{room}.{what}", int)
+    route = Route(Line(b"lab.a.temp\0", b"incarn-A", 0), Intake(100, Overflow.DROP_OLDEST, None), rooms)
+    first, second = opened(Chunk(route, 1, 2, w.MSGPACK, b"\x92\x01\x02", (), 1.0), 0)
+    assert dict(first.fields) == {"room": "a", "what": "temp"}
+    assert second.fields is first.fields
+    route.application = Topic("lab.{room}.temp", int)
+    (third,) = opened(Chunk(route, 3, 1, w.MSGPACK, b"\x01", (), 1.0), 0)
+    assert dict(third.fields) == {"room": "a"}
+    assert dict(opened(chunk(RAW, b"a", 1, w.RAW), 0)[0].fields) == {}
 
 
 BAD = [

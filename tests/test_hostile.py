@@ -40,7 +40,7 @@ def test_an_array_of_bodies_that_would_grow_is_not_opened(codec: int, payload: b
         1, 4, codec, payload, (), 1.0,
     )  # fmt: skip
     tracemalloc.start()
-    messages = opened(chunk, 0)
+    messages = list(opened(chunk, 0))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(messages) == 4

@@ -279,6 +279,34 @@ def test_the_fast_way_writes_what_the_general_one_would(order: Order) -> None:
         assert payload == msgpack.packb(order.model_dump())
 
 
+@given(st.lists(ORDERS, min_size=1, max_size=3))
+def test_many_at_once_are_what_each_is(orders: list[Order]) -> None:
+    pack_many = codec_for(Order).pack_many
+    assert pack_many is not None
+    packed = pack_many(orders)
+    if packed is None:
+        assert any(abs(order.id) >= 2**63 for order in orders)
+    else:
+        assert packed == bytes((0x90 | len(orders),)) + b"".join(codec_for(Order).encode(order)[0] for order in orders)
+
+
+def test_many_at_once_are_for_flat_models_as_they_should_be() -> None:
+    class More(Order):
+        more: int = 1
+
+    order = Order(id=1, symbol="a", price=1)
+    other: Any = [order, More(id=1, symbol="a", price=1)]
+    pack_many = codec_for(Order).pack_many
+    assert pack_many is not None
+    assert pack_many(other) is None
+    order.__dict__["cached"] = 5
+    assert pack_many([order]) is None
+    assert pack_many([Order(id=1, symbol="\ud800", price=1)]) is None
+    for form in (Nested, Blob, int, list[Order], bytes, None):
+        assert codec_for(form).pack_many is None
+    assert codec_for(Order, codec="json").pack_many is None
+
+
 @given(st.lists(ORDERS, max_size=3), ORDERS)
 def test_nested_models(orders: list[Order], order: Order) -> None:
     codec = codec_for(Nested)

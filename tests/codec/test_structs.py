@@ -105,6 +105,22 @@ def test_the_same_bytes_as_a_model() -> None:
     assert codec_for(OrderModel).decode(MSGPACK, payload).tags == ["a"]
 
 
+@pytest.mark.parametrize("name", ["msgpack", "json"])
+def test_many_at_once_are_what_each_is(name: Any) -> None:
+    codec = codec_for(Order, codec=name)
+    assert codec.pack_many is not None
+    orders = [Order(1), Order(2, ["a"])]
+    packed = codec.pack_many(orders)
+    assert packed is not None
+    assert codec_for(list[Order]).decode(codec.wire_id, packed) == orders
+    assert len(packed) == sum(len(codec.encode(order)[0]) for order in orders) + (1 if name == "msgpack" else 3)
+    wrong: Any = [Order(1), {"id": 2}]
+    assert codec.pack_many(wrong) is None
+    unpackable: Any = [Order(1), Order(object())]  # type: ignore[arg-type]
+    assert codec.pack_many(unpackable) is None
+    assert codec_for(list[Order], codec=name).pack_many is None
+
+
 def test_either_wire_is_read() -> None:
     codec = codec_for(Order)
     assert codec.decode(JSON, b'{"id": 1}') == Order(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zpatterns.core.gaps import Line
-from zpatterns.core.intake import PATIENCE, Chunk, Intake, Route
+from zpatterns.core.intake import PATIENCE, RUN, Chunk, Intake, Route
 from zpatterns.policy import Overflow
 
 NEVER = float("inf")
@@ -22,6 +22,9 @@ class Queue:
             line = self.lines[topic] = Route(Line(topic, b"incarn-A", 0), self.intake, "topic")
             line.expected = first
         self.intake.put(Chunk(line, first, count, 1, b"", (), fresh_until), now)
+
+    def join(self, first, topic=b"t\0"):
+        return self.intake.join(self.lines[topic], first, b"%d" % first)
 
     def take(self, now=0.0):
         taken = self.intake.take(now)
@@ -151,3 +154,65 @@ def test_what_is_not_numbered_has_no_gaps():
     with_unknown = Route(Line(b"t\0", b"incarn-A", 0), intake, "topic")
     intake.put(Chunk(with_unknown, 7, 1, 1, b"", (), NEVER), 0.0)
     assert intake.take(0.0)[1] == 0
+
+
+def test_messages_that_come_one_by_one_wait_in_one_chunk():
+    queue = Queue(limit=10)
+    queue.put(1)
+    assert queue.join(2)
+    assert queue.join(3)
+    (chunk,) = queue.intake.waiting()
+    assert (chunk.count, chunk.run, queue.intake.held) == (3, [b"", b"2", b"3"], 3)
+    assert queue.take() == ([1, 2, 3], 0)
+    assert not queue.join(4)
+    queue.put(4)
+    assert queue.all() == [([4], 0)]
+
+
+def test_what_does_not_belong_to_the_newest_chunk_does_not_join_it():
+    queue = Queue(limit=200)
+    queue.put(1)
+    queue.put(1, topic=b"u\0")
+    assert not queue.join(2)  # of another topic
+    assert not queue.join(3, topic=b"u\0")  # something is missing
+    assert queue.join(2, topic=b"u\0")
+    queue.put(2, count=2)
+    assert not queue.join(4)  # several that came in one message
+    queue.put(4)
+    assert all(queue.join(5 + number) for number in range(RUN - 1))
+    assert not queue.join(4 + RUN)  # there are enough in it
+    assert [(len(found), missed) for found, missed in queue.all()] == [(1, 0), (2, 0), (2, 0), (RUN, 0)]
+
+
+def test_nothing_joins_a_queue_that_is_as_good_as_full_or_minds_ages():
+    queue = Queue(limit=3)
+    queue.put(1)
+    assert queue.join(2)
+    assert not queue.join(3)
+    queue.put(3)
+    assert queue.intake.full_until is not None
+    aging = Queue(max_age=1.0)
+    aging.put(1)
+    assert not aging.join(2)
+    latest = Queue(overflow=Overflow.LATEST)
+    latest.put(1)
+    assert not latest.join(2)
+
+
+def test_it_is_full_when_another_of_the_same_size_would_not_fit():
+    queue = Queue(limit=10)
+    queue.put(1, count=4)
+    assert queue.intake.full_until is None
+    queue.put(5, count=4)
+    assert queue.intake.full_until == PATIENCE
+    queue.take()
+    assert queue.intake.full_until is None
+
+
+def test_a_run_is_dropped_message_by_message():
+    queue = Queue(limit=4)
+    queue.put(1)
+    assert queue.join(2)
+    assert queue.join(3)
+    queue.put(4, count=3)
+    assert queue.all() == [([3], 2), ([4, 5, 6], 0)]

@@ -99,6 +99,23 @@ def test_one_at_a_time_for_a_driver_that_sends_at_once():
     assert telling.machine.statistics.published == 5
 
 
+def test_bodies_that_are_one_array_already_go_out_as_they_are():
+    telling = Telling()
+    telling.publish()
+    telling.machine.publish_list(A, w.MSGPACK, b"\x92\x01\x02", 2, 0.0)
+    telling.publish()
+    assert telling.sent() == [(A, 1, 1, w.START, b"\x01"), (A, 2, 2, 0, b"\x92\x01\x02"), (A, 1, 4, 0, b"\x01")]
+    assert telling.machine.statistics.published == 4
+
+
+def test_what_shares_a_message_stays_below_the_limit_of_its_readers():
+    telling = Telling(limits=Limits(message=w.RECORD + w.JOINED + 10))
+    for _ in range(4):
+        telling.publish(payload=bytes(4))
+    telling.publish(payload=bytes(11))
+    assert [entry[1] for entry in telling.sent()] == [2, 2, 1]
+
+
 def test_plain_messages_keep_their_place():
     telling = Telling()
     telling.publish()

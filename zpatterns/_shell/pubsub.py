@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 from ..contract import Topic
 from ..core.heard import Gap
 from ..core.intake import Intake
+from ..core.machine import Frame
 from ..core.publisher import Publisher
 from ..core.subscriber import Subscriber
 from ..core.subscriptions import Subscription
@@ -22,7 +23,7 @@ from ..drive.sockets import Context
 from ..endpoint import Endpoint, Insecure
 from ..errors import ConfigurationError, MessageTooLarge, PeerUnavailable, RequestTimeout, ZPatternsError
 from ..policy import Heartbeat, Limits, Overflow, SocketOptions
-from ..wire.published import LONGEST_SUBSCRIPTION, PREFIX, RECORD, is_typed
+from ..wire.published import BATCH_BYTES, BATCH_COUNT, LONGEST_SUBSCRIPTION, PREFIX, RECORD, is_typed
 from .guards import checked_endpoint
 from .opening import spelled
 
@@ -138,6 +139,32 @@ def plain_frames(frames: bytes | Sequence[bytes], limits: Limits) -> list[bytes]
         )
     check_size(sum(map(len, found)), len(found), limits)
     return found
+
+
+def encoded_each(topic: Topic[Any], bodies: list[Any], limits: Limits) -> list[tuple[bytes, Sequence[Frame]]]:
+    """Each body by itself, checked."""
+    encoded = list(map(topic.encode, bodies))
+    most = limits.message - RECORD
+    for payload, buffers in encoded:
+        if len(payload) > most or buffers:
+            check_size(len(payload) + sum(map(len, buffers)), 2 + len(buffers), limits)
+    return encoded
+
+
+def encoded_lists(topic: Topic[Any], bodies: list[Any], limits: Limits) -> list[tuple[bytes, int]] | None:
+    """Bodies as arrays of some each, several times faster. None where that is not so, or too much for one message."""
+    pack = topic.body_codec.pack_many
+    if pack is None:
+        return None
+    lists: list[tuple[bytes, int]] = []
+    most = min(BATCH_BYTES, limits.message - RECORD)
+    for start in range(0, len(bodies), BATCH_COUNT):
+        part = bodies[start : start + BATCH_COUNT]
+        payload = pack(part) if len(part) > 1 else topic.encode(part[0])[0]
+        if payload is None or len(payload) > most:
+            return None
+        lists.append((payload, len(part)))
+    return lists
 
 
 def check_size(size: int, frames: int, limits: Limits) -> None:

@@ -15,6 +15,8 @@ from .._shell.pubsub import (
     check_publisher_overflow,
     check_size,
     checked,
+    encoded_each,
+    encoded_lists,
     expecting,
     plain_frames,
     publisher_pump,
@@ -104,9 +106,12 @@ class Publisher:
     def publish(self, topic: Topic[T], body: T, /) -> Awaitable[None]:
         """As ``zpatterns.Publisher.publish``; awaiting it is optional."""
         driver = self._driver
-        if driver is None or _running_loop() is not driver.loop or driver.closed:
+        if driver is None or _running_loop() is not driver.loop:
             driver = self._ready()
         payload, buffers = topic.encode(body)
+        if not buffers and driver.join(topic.frame, topic.wire_id, payload):
+            return driver.done
+        driver = self._ready()
         if len(payload) > self._most or buffers:
             check_size(len(payload) + sum(map(len, buffers)), 2 + len(buffers), self._limits)
         return driver.publish(topic.frame, topic.wire_id, payload, buffers, self._blocks)
@@ -114,12 +119,11 @@ class Publisher:
     def publish_many(self, topic: Topic[T], bodies: Iterable[T], /) -> Awaitable[None]:
         """As ``zpatterns.Publisher.publish_many``; awaiting it is optional."""
         driver = self._ready()
-        encode, limits, most = topic.encode, self._limits, self._most
-        encoded = [encode(body) for body in bodies]
-        for payload, buffers in encoded:
-            if len(payload) > most or buffers:
-                check_size(len(payload) + sum(map(len, buffers)), 2 + len(buffers), limits)
-        return driver.publish_many(topic.frame, topic.wire_id, encoded, self._blocks)
+        frame, wire_id, found = topic.frame, topic.wire_id, list(bodies)
+        lists = None if self._blocks else encoded_lists(topic, found, self._limits)
+        if lists is not None:
+            return driver.publish_lists(frame, wire_id, lists)
+        return driver.publish_many(frame, wire_id, encoded_each(topic, found, self._limits), self._blocks)
 
     def publish_plain(self, frames: bytes | Sequence[bytes], /) -> Awaitable[None]:
         """As ``zpatterns.Publisher.publish_plain``; awaiting it is optional."""

@@ -7,13 +7,12 @@ import logging
 import signal
 import threading
 import weakref
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
-from .._shell.delivery import Message, opened
+from .._shell.delivery import Message, Rest, opened
 from .._shell.guards import ForkGuard, check_loop
 from .._shell.opening import connection_listener, spelled
 from .._shell.pubsub import (
@@ -187,7 +186,7 @@ class Subscriber(Generic[T_co]):
 
     def __aiter__(self) -> AsyncIterator[Message[T_co]]:
         """As ``zpatterns.Subscriber.__iter__``."""
-        messages: Messages[T_co] = Messages(self._ready(), self._intake, self, self._reader()._opened)
+        messages: Messages[T_co] = Messages(self._ready(), self._intake, self, self._reader()._rest)
         return messages
 
     def stream(
@@ -312,13 +311,13 @@ class Messages(Generic[T_co]):
         driver: AsyncSubscriber,
         intake: Intake,
         subscriber: Subscriber[Any] | None = None,
-        read: deque[Message[Any]] | None = None,
+        rest: Rest | None = None,
     ) -> None:
         self._driver = driver
         self._intake = intake
         self._subscriber = subscriber
         """Lives while somebody reads: in ``async for message in Subscriber(...)`` nobody else holds it."""
-        self._opened: deque[Message[Any]] = deque() if read is None else read
+        self._rest = Rest() if rest is None else rest
         self._closed = False
         self._interrupted = False
 
@@ -326,42 +325,43 @@ class Messages(Generic[T_co]):
         return self
 
     async def __anext__(self) -> Message[T_co]:
-        if self._opened:
-            return self._opened.popleft()
-        message = await self._next()
-        if message is None:
+        for message in self._rest.messages:
+            return message
+        found = await self._next()
+        if found is None:
             if self._driver.failed and not self._closed:
                 raise Closed("the subscriber's sockets are gone: was its context terminated?")
             raise StopAsyncIteration
-        return message
+        return found
 
     async def receive(self, timeout: float = DEFAULT_TIMEOUT) -> Message[T_co]:
         """As ``zpatterns.Messages.receive``."""
-        if self._opened:
-            return self._opened.popleft()
+        for message in self._rest.messages:
+            return message
         try:
             async with asyncio.timeout(timeout):
-                message = await self._next()
+                found = await self._next()
         except TimeoutError:
             raise RequestTimeout(f"no message within {timeout} s", sent=False) from None
-        if message is None:
+        if found is None:
             raise Closed("the subscriber is closed; make a new one")
-        return message
+        return found
 
     async def _next_or_none(self) -> Message[T_co] | None:
         """The next message, or None when the wait was interrupted or nothing comes any more."""
-        if self._opened:
-            return self._opened.popleft()
+        for message in self._rest.messages:
+            return message
         self._interrupted = False
         return await self._next()
 
     async def _next(self) -> Message[Any] | None:
+        """The next message, once what came together before it is used up."""
         driver, intake = self._driver, self._intake
         while not self._closed:
             taken = driver.take(intake)
             if taken is not None:
-                self._opened.extend(opened(*taken))
-                return self._opened.popleft()
+                self._rest.messages = opened(*taken)
+                return next(self._rest.messages)
             if driver.closed or self._interrupted:
                 break
             await driver.wait(intake)

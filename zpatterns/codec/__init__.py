@@ -11,7 +11,7 @@ pydantic's JSON. A type with strict validation somewhere travels as JSON when ms
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from ..errors import ConfigurationError
@@ -50,15 +50,25 @@ class Codec(Generic[T]):
     ``wire_id`` is what `encode` writes; `decode` reads whichever of `MSGPACK`, `JSON` and `RAW` the type can come in.
     """
 
-    __slots__ = ("decode", "encode", "wire_id")
+    __slots__ = ("decode", "encode", "pack_many", "wire_id")
 
     wire_id: int
     encode: Encode[T]
     """Payload and out-of-band buffers (an empty tuple, usually). Raises TypeError for a value of another type."""
     decode: Decode[T]
     """A value of the type, from the peer's wire id, its payload and its buffers. Raises DecodeError and nothing else."""
+    pack_many: Callable[[list[T]], bytes | None] | None
+    """Several values as one array of the same bytes, several times faster; None where some value is not the usual kind.
+    The whole is None where there is no faster way than one by one."""
 
-    def __init__(self, wire_id: int, encode: Encode[T], decode: Decode[T]) -> None:
+    def __init__(
+        self,
+        wire_id: int,
+        encode: Encode[T],
+        decode: Decode[T],
+        pack_many: Callable[[list[T]], bytes | None] | None = None,
+    ) -> None:
+        self.pack_many = pack_many
         self.wire_id = wire_id
         self.encode = encode
         self.decode = decode

@@ -27,7 +27,7 @@ def _payload(dtype: str, shape: tuple[int, ...]) -> bytes:
 
 def bind(form: Any, codec: str, limits: Limits) -> tuple[int, modelled.Encode, modelled.Decode]:
     """The wire id of ``numpy.ndarray``, and its encode and decode."""
-    wire_id, general_encode, general_decode = modelled.bind(form, codec, limits)
+    wire_id, general_encode, general_decode, _ = modelled.bind(form, codec, limits)
     large, numpy = limits.buffer, sys.modules["numpy"]
     seen: dict[bytes, tuple[Any, tuple[int, ...], int]] = {}
 

@@ -22,6 +22,7 @@ from .plain import MASKED, holds_nan, plain
 Encoded = tuple[bytes, Sequence[Buffer]]
 Encode = Callable[[Any], Encoded]
 Decode = Callable[..., Any]
+PackMany = Callable[[list[Any]], bytes | None]
 
 _QUOTED = re.compile(r"[, [(]*input_value=.*, input_type=\w+", re.DOTALL)
 """How pydantic's serializer quotes what it was given; greedy, so that nothing of several quotes is left."""
@@ -31,14 +32,36 @@ _pack = msgpack.Packer(strict_types=True).pack
 """One for all: exact types and no hook, so no Python code can run, and nothing interleave, while it packs."""
 
 
-def bind(form: Any, codec: str, limits: Limits) -> tuple[int, Encode, Decode]:
-    """The wire id of a type, and its encode and decode."""
+def bind(form: Any, codec: str, limits: Limits) -> tuple[int, Encode, Decode, PackMany | None]:
+    """The wire id of a type, its encode and decode, and how many are encoded at once."""
     bound = Bound(form, codec, limits)
     if bound.wire_id == JSON:
-        return JSON, _json_encoder(bound), _decoder(bound)
+        return JSON, _json_encoder(bound), _decoder(bound), None
     if form is None or form is type(None):
-        return MSGPACK, _none_encoder(bound), _decoder(bound)
-    return MSGPACK, _fastest_encoder(bound), _decoder(bound)
+        return MSGPACK, _none_encoder(bound), _decoder(bound), None
+    return MSGPACK, _fastest_encoder(bound), _decoder(bound), _many_packer(bound)
+
+
+def _many_packer(bound: Bound) -> PackMany | None:
+    """For flat models: what they hold, in one call."""
+    cls, pack = bound.cls, _pack
+    kinds = flat_fields(bound.adapter.core_schema)
+    if cls is None or kinds is None or "bytes" in kinds.values():
+        return None
+    usual, fields = {cls}, {len(kinds)}
+
+    def pack_many(values: list[Any]) -> bytes | None:
+        if {*map(type, values)} != usual:
+            return None
+        held = [value.__dict__ for value in values]
+        if {*map(len, held)} != fields:
+            return None
+        try:
+            return pack(held)
+        except Exception:  # noqa: BLE001 - one by one it shows which
+            return None
+
+    return pack_many
 
 
 def _none_encoder(bound: Bound) -> Encode:

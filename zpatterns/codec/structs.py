@@ -13,7 +13,7 @@ from .binding import JSON, MSGPACK, label
 from .bounds import OverLimit, check_json, refuse_ext, unpack
 from .buffers import NO_BUFFERS, Buffer
 from .failure import decode_error, shorten
-from .modelled import Decode, Encode, Encoded
+from .modelled import Decode, Encode, Encoded, PackMany
 
 
 def mentions_struct(form: Any, _seen: tuple[Any, ...] = ()) -> bool:
@@ -32,8 +32,8 @@ def mentions_struct(form: Any, _seen: tuple[Any, ...] = ()) -> bool:
     return any(mentions_struct(each, (*_seen, form)) for each in inner if isinstance(each, type) or get_args(each))
 
 
-def bind(form: Any, codec: str, limits: Limits) -> tuple[int, Encode, Decode]:
-    """The wire id of a type with Structs in it, and its encode and decode."""
+def bind(form: Any, codec: str, limits: Limits) -> tuple[int, Encode, Decode, PackMany | None]:
+    """The wire id of a type with Structs in it, its encode and decode, and how many are encoded at once."""
     import msgspec
 
     name = label(form)
@@ -68,6 +68,16 @@ def bind(form: Any, codec: str, limits: Limits) -> tuple[int, Encode, Decode]:
                 pass
         return convert(value)
 
+    known = frozenset(classes)
+
+    def pack_many(values: list[Any]) -> bytes | None:
+        if not known.issuperset(map(type, values)):
+            return None
+        try:
+            return pack(values)
+        except Exception:  # noqa: BLE001 - one by one it shows which
+            return None
+
     def general(wire_id: int, payload: Buffer, buffers: Sequence[Buffer] = NO_BUFFERS) -> Any:
         try:
             if buffers:
@@ -83,8 +93,9 @@ def bind(form: Any, codec: str, limits: Limits) -> tuple[int, Encode, Decode]:
             problem = decode_error(error, name, [payload, *buffers], limits)
         raise problem
 
+    several = pack_many if known else None
     if not finite:
-        return wire_id, encode, general
+        return wire_id, encode, general, several
 
     def decode(wire_id: int, payload: Buffer, buffers: Sequence[Buffer] = NO_BUFFERS) -> Any:
         if wire_id != MSGPACK or buffers or len(payload) > most:
@@ -95,7 +106,7 @@ def bind(form: Any, codec: str, limits: Limits) -> tuple[int, Encode, Decode]:
             problem = decode_error(error, name, [payload], limits)
         raise problem
 
-    return wire_id, encode, decode
+    return wire_id, encode, decode, several
 
 
 def _classes(form: Any, struct: type) -> tuple[type, ...]:

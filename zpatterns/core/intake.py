@@ -16,13 +16,15 @@ from .machine import Frame, Frames
 
 PATIENCE = 0.02
 """Seconds a full queue waits for its reader before it drops: a burst is no reason, and the socket's own queue holds on."""
+RUN = 64
+"""Messages that came one by one and wait in one chunk at most: as many as come together otherwise."""
 _NEVER = float("inf")
 
 
 class Route:
     """Where the messages of one line go: a reader's queue, and how far that reader has come."""
 
-    __slots__ = ("application", "expected", "intake", "line", "shed")
+    __slots__ = ("application", "expected", "intake", "line", "shed", "source")
 
     def __init__(self, line: Line | None, intake: Intake, application: Any) -> None:
         self.line: Line | None = line
@@ -30,6 +32,8 @@ class Route:
         self.intake: Intake = intake
         self.application: Any = application
         """The topic it was subscribed with; None: deliver the frames."""
+        self.source: Any = None
+        """What whoever opens its chunks keeps of it."""
         self.expected: int = 0
         """The sequence after the last one the reader was given; 0: it was given none."""
         self.shed: int = 0
@@ -37,9 +41,11 @@ class Route:
 
 
 class Chunk:
-    """What one ZeroMQ message brought: the messages ``start`` to ``stop`` of those in it are wanted."""
+    """What one ZeroMQ message brought, or several that came one right after the other with one message each: of those in it
+    the messages ``start`` to ``stop`` are wanted.
+    """
 
-    __slots__ = ("codec", "count", "first", "frames", "fresh_until", "payload", "route", "start", "stop")
+    __slots__ = ("codec", "count", "first", "frames", "fresh_until", "payload", "route", "run", "start", "stop")
 
     def __init__(
         self, route: Route, first: int, count: int, codec: int, payload: Frame, frames: Frames, fresh_until: float
@@ -54,6 +60,8 @@ class Chunk:
         self.frames: Frames = frames
         """Buffers; of a message that is not ours, all its frames."""
         self.fresh_until: float = fresh_until
+        self.run: list[Frame] | None = None
+        """The payloads, where it is several messages; ``payload`` is the first of them."""
 
 
 class Intake:
@@ -82,22 +90,43 @@ class Intake:
         """Counted by the reader, when it opens a chunk."""
         self.shedding: list[Route] = []
         """Routes that dropped something nobody was told of yet."""
+        self.growing: Chunk | None = None
+        """The newest chunk, if a message may join it."""
         self._chunks: deque[Chunk] = deque()
         self._latest: OrderedDict[bytes, Chunk] | None = OrderedDict() if overflow is Overflow.LATEST else None
 
     def put(self, chunk: Chunk, now: float) -> None:
         """One more chunk, or less of it, or of what is older."""
+        wanted = 1
         if self._latest is not None:
             self._keep_latest(self._latest, chunk)
         else:
-            chunks = self._chunks
-            held = self.held = self.held + chunk.stop - chunk.start
+            wanted = chunk.stop - chunk.start
+            held = self.held = self.held + wanted
             if held > self.limit and self.overflow is not Overflow.BLOCK:
                 self._overflow(chunk, held - self.limit)
             if chunk.stop > chunk.start:
-                chunks.append(chunk)
-        if self.held >= self.limit and self.full_until is None:
+                self._chunks.append(chunk)
+                alone = chunk.count == 1 and chunk.first and self.max_age is None and not chunk.frames
+                self.growing = chunk if alone else None
+        if self.full_until is None and self.held + wanted > self.limit:  # another one like it would not fit
             self.full_until = _NEVER if self.overflow is Overflow.BLOCK else now + PATIENCE
+
+    def join(self, route: Route, first: int, payload: Frame) -> bool:
+        """The usual case of ``put``: one more message goes into the newest chunk, whose like it is. False: it is another."""
+        chunk = self.growing
+        if chunk is None or chunk.route is not route or self.held + 1 >= self.limit:
+            return False
+        run = chunk.run
+        if run is None:
+            run = chunk.run = [chunk.payload]
+        count = chunk.count
+        if first != chunk.first + count or count >= RUN or count != chunk.stop:
+            return False
+        run.append(payload)
+        chunk.count = chunk.stop = count + 1
+        self.held += 1
+        return True
 
     def _overflow(self, chunk: Chunk, excess: int) -> None:
         chunks = self._chunks
@@ -146,6 +175,8 @@ class Intake:
                 if not self._chunks:
                     break
                 chunk = self._chunks.popleft()
+                if chunk is self.growing:
+                    self.growing = None
             wanted = chunk.stop - chunk.start
             self.held -= wanted
             if self.full_until is not None and self.held <= self.limit // 2:
@@ -173,6 +204,7 @@ class Intake:
     def clear(self) -> None:
         """Its reader has gone."""
         self._chunks.clear()
+        self.growing = None
         if self._latest is not None:
             self._latest.clear()
         self.held = 0

@@ -101,7 +101,10 @@ class Publisher:
         self._run: list[bytes] = []
         self._run_line: _Line | None = None
         self._run_codec = 0
-        self._run_bytes = 0
+        self._run_room = 0
+        self._most = max(0, min(wire.BATCH_BYTES, self._limits.message - wire.RECORD - wire.JOINED))
+        """Bytes of what shares a message: subscribers cut the connection at one over their limits."""
+        self._alone = min(wire.BATCHED_BYTES, self._most)
         self._recent: dict[_Line, None] = {}
         self._beats = 0
         self._beat_at = now + self._heartbeat.interval
@@ -120,24 +123,37 @@ class Publisher:
             raise Overloaded(
                 f"{len(self.blocked)} messages wait for a slow subscriber; await publish(), or publish less"
             )
-        line = self._run_line
-        if line is not None:
-            if line.topic == topic and codec == self._run_codec and not buffers:
-                size = self._run_bytes + len(payload)
-                run = self._run
-                if len(payload) <= wire.BATCHED_BYTES and size <= wire.BATCH_BYTES and len(run) < wire.BATCH_COUNT:
-                    run.append(payload)
-                    self._run_bytes = size
-                    return
-            self.end_run(now)
+        if not buffers and self.join(topic, codec, payload):
+            return
+        self.end_run(now)
         line = self._lines.get(topic)
         if line is None:
             line = self._new_line(topic)
-        if buffers or self._blocks or len(payload) > wire.BATCHED_BYTES:
-            self._send(line, codec, [payload], buffers, now)
+        if buffers or self._blocks or len(payload) > self._alone:
+            self._send(line, codec, payload, 1, buffers, now)
         else:
-            self._run_line, self._run_codec, self._run_bytes = line, codec, len(payload)
+            self._run_line, self._run_codec, self._run_room = line, codec, self._most - len(payload)
             self._run = [payload]
+
+    def join(self, topic: bytes, codec: int, payload: bytes) -> bool:
+        """The usual case of ``publish``: one more of what is published just now. False: it is another, or too much."""
+        line = self._run_line
+        if line is None or line.topic != topic or codec != self._run_codec:
+            return False
+        run = self._run
+        size = len(payload)
+        room = self._run_room - size
+        if room < 0 or size > self._alone or len(run) >= wire.BATCH_COUNT:
+            return False
+        run.append(payload)
+        self._run_room = room
+        return True
+
+    def publish_list(self, topic: bytes, codec: int, payload: bytes, count: int, now: float) -> None:
+        """So many typed messages, encoded as one array already: they go out together. Not where messages are waited for."""
+        self.end_run(now)
+        line = self._lines.get(topic) or self._new_line(topic)
+        self._send(line, codec, payload, count, (), now)
 
     def publish_one(self, topic: bytes, codec: int, payload: bytes, now: float) -> Frames:
         """One typed message that waits for nothing: its frames, for the driver to send at once."""
@@ -167,7 +183,8 @@ class Publisher:
         line = self._run_line
         if line is not None:
             run, self._run, self._run_line = self._run, [], None
-            self._send(line, self._run_codec, run, (), now)
+            payload = run[0] if len(run) == 1 else wire.join(self._run_codec, run)
+            self._send(line, self._run_codec, payload, len(run), (), now)
 
     def _new_line(self, topic: bytes) -> _Line:
         if len(self._lines) >= self._limits.topics:
@@ -177,8 +194,8 @@ class Publisher:
         line = self._lines[topic] = _Line(topic, self._forgotten)
         return line
 
-    def _send(self, line: _Line, codec: int, payloads: list[bytes], buffers: Sequence[Frame], now: float) -> None:
-        first, count = line.sequence + 1, len(payloads)
+    def _send(self, line: _Line, codec: int, payload: bytes, count: int, buffers: Sequence[Frame], now: float) -> None:
+        first = line.sequence + 1
         line.sequence += count
         line.changed_at = now
         self._recent[line] = None
@@ -187,7 +204,6 @@ class Publisher:
             flags = (wire.BUFFERS if buffers else 0) | (0 if head else wire.START)
             head = wire.head(codec, flags, self._incarnation)
             line.head = wire.head(codec, 0, self._incarnation)
-        payload = payloads[0] if count == 1 else wire.join(codec, payloads)
         self._emit((line.topic, wire.record(head, count, first, int(now * 1e6)) + payload, *buffers), count)
 
     def _emit(self, frames: Frames, count: int) -> None:

@@ -18,7 +18,7 @@ from .calls import Connection
 from .gaps import Ledger, Line
 from .heard import Arrived, Gap, Ready, SubscriberStatistics
 from .intake import Chunk, Intake, Route
-from .machine import Frames, Link, Sent
+from .machine import Frame, Frames, Link, Sent
 from .readiness import Readiness, Waiter
 from .subscriptions import Subscription, Subscriptions
 
@@ -45,7 +45,8 @@ class Subscriber:
         self._ledger = Ledger(self._limits.topics)
         self._lines = self._ledger.current
         self._typed = False
-        self._paused = False
+        self.paused: bool = False
+        """A reader's queue is full and has patience: read nothing until it has room."""
         self._gaps: dict[Line, int] = {}
         self._plain: dict[int, Route] = {}
         self._unwanted: set[bytes] = set()
@@ -132,30 +133,36 @@ class Subscriber:
     @property
     def expects(self) -> bool:
         """Whether to read on: not while a reader's queue is full and has patience."""
-        return not self._paused
+        return not self.paused
 
     def receive(self, port: int, frames: Frames, now: float) -> None:
-        """The usual message first: of the same publisher as the last one of its topic, and the next in order."""
-        topic = frames[0]
-        if len(frames) == 2 and type(topic) is bytes:
-            line = self._lines.get(topic)
-            if line is not None:
-                try:
-                    head, count, first, sent_at = wire.read(frames[1])
-                except struct.error:
-                    head = b""
-                    count = first = sent_at = 0
-                routes = line.routes
-                if (
-                    head == line.head
-                    and first == line.next
-                    and routes is not None
-                    and 0 < count <= wire.BATCH_COUNT_MAX
-                ):
-                    line.next = first + count
-                    self._put(line, routes, first, 0, count, frames, sent_at, now)
-                    return
-        self._receive(port, frames, now)
+        """A message of any kind."""
+        if len(frames) != 2 or not self.usual(frames[0], frames[1], now):
+            self._receive(port, frames, now)
+
+    def usual(self, topic: Frame, data: Frame, now: float) -> bool:
+        """A message of two frames from the same publisher as the last one of its topic, and the next in order: it is taken.
+
+        False: nothing has happened; it, and whatever frames follow, are for ``receive``.
+        """
+        line = self._lines.get(topic) if type(topic) is bytes else None
+        if line is None:
+            return False
+        try:
+            head, count, first, sent_at = wire.read(data)
+        except struct.error:
+            return False
+        routes = line.routes
+        if head != line.head or first != line.next or routes is None or not 0 < count <= wire.BATCH_COUNT_MAX:
+            return False
+        line.next = first + count
+        if count == 1 and len(routes) == 1 and not self._aging:
+            route = routes[0]
+            if route.intake.join(route, first, data[wire.RECORD :]):
+                self._counts.received += 1
+                return True
+        self._put(line, routes, first, 0, count, (topic, data), sent_at, now)
+        return True
 
     def _receive(self, port: int, frames: Frames, now: float) -> None:
         topic = frames[0] if isinstance(frames[0], bytes) else bytes(frames[0])
@@ -186,7 +193,6 @@ class Subscriber:
                 self._unwanted.add(topic)
             return
         line = self._line(topic, head, first)
-        line.head = head_bytes if not buffers and not head.flags else b""
         routes = self._routes(line)
         lost, old = line.arrive(first, count)
         if lost:
@@ -194,6 +200,7 @@ class Subscriber:
         self._counts.duplicate += old
         if old == count:
             return
+        line.head = head_bytes if not buffers and not head.flags else b""
         self._put(line, routes, first, old, count, frames, sent_at, now)
 
     def _line(self, topic: bytes, head: wire.Head, first: int) -> Line:
@@ -267,7 +274,7 @@ class Subscriber:
     def _enter(self, intake: Intake, chunk: Chunk, now: float) -> None:
         intake.put(chunk, now)
         if intake.full_until is not None and intake.full_until > now:
-            self._paused = True
+            self.paused = True
         if not intake.announced:
             intake.announced = True
             self.events.append(Arrived(intake))
@@ -347,7 +354,7 @@ class Subscriber:
     def wakes_at(self) -> float | None:
         """The end of the next patience, or of a nonce's time."""
         at = self.readiness.wakes_at
-        if self._paused:
+        if self.paused:
             at = min(at, *(intake.full_until for intake in self.intakes if intake.full_until is not None), _NEVER)
         return None if at == _NEVER else at
 
@@ -375,4 +382,4 @@ class Subscriber:
                 self._ledger.drop(line)
 
     def _recount(self, now: float = -_NEVER) -> None:
-        self._paused = any(intake.full_until is not None and intake.full_until > now for intake in self.intakes)
+        self.paused = any(intake.full_until is not None and intake.full_until > now for intake in self.intakes)

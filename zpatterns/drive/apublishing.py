@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from time import monotonic
 from typing import Any
 
@@ -21,13 +21,6 @@ _TICKFUL = 1024
 """Messages after which a tick that goes on publishing sends them, and whoever awaits ``publish`` lets the loop turn."""
 
 
-class Done:
-    """Awaitable, and over already."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        return iter(())  # type: ignore[return-value]
-
-
 class Turn:
     """Awaitable, and over in the next turn of the loop."""
 
@@ -35,7 +28,6 @@ class Turn:
         yield
 
 
-DONE = Done()
 TURN = Turn()
 
 
@@ -47,76 +39,78 @@ class AsyncPublisher:
         self.closed: bool = False
         self._port = port
         self._patience = patience
-        self._burst = 0
-        """Messages of this tick, or since it sent some."""
+        self._ticking = False
+        """The end of this tick is still to come."""
+        self._sent = 0
+        """Messages that were published when the last ones were sent."""
         self._now = 0.0
         self._loop = AsyncLoop(pump, self._deliver, self._broken)
         self.loop: asyncio.AbstractEventLoop = self._loop.loop
+        self.join: Callable[[bytes, int, bytes], bool] = machine.join
+        """For the next of several messages: whether it goes with those of this tick, and nothing is left to do but that."""
+        self.done: asyncio.Future[None] = self.loop.create_future()
+        """What ``publish`` returns when there is nothing to wait for. Awaiting a future that is done costs least."""
+        self.done.set_result(None)
 
     def publish(
         self, topic: bytes, codec: int, payload: bytes, buffers: Sequence[Frame], blocks: bool
-    ) -> Done | Turn | asyncio.Task[None]:
+    ) -> Awaitable[None]:
         """One typed message, with the others of this tick."""
-        burst = self._burst
-        if not burst:
-            self._now = monotonic()
-            self.loop.call_soon(self._tick)
-        self._burst = burst + 1
+        self._begin()
         self.machine.publish(topic, codec, payload, buffers, self._now)
-        if blocks:
-            return self._blocking()
-        if burst >= _TICKFUL:
-            self._flush()
-            return TURN
-        return DONE
+        return self._blocking() if blocks else self._turn()
 
     def publish_many(
         self, topic: bytes, codec: int, encoded: Iterable[tuple[bytes, Sequence[Frame]]], blocks: bool
-    ) -> Done | Turn | asyncio.Task[None]:
+    ) -> Awaitable[None]:
         """Messages that share frames."""
         self._begin()
         now, publish = self._now, self.machine.publish
-        count = 0
         for payload, buffers in encoded:
             publish(topic, codec, payload, buffers, now)
-            count += 1
-        self._burst += count
-        return self._blocking() if blocks else self._sent()
+        return self._blocking() if blocks else self._turn()
 
-    def publish_plain(self, frames: Frames, blocks: bool) -> Done | Turn | asyncio.Task[None]:
+    def publish_lists(self, topic: bytes, codec: int, lists: Iterable[tuple[bytes, int]]) -> Awaitable[None]:
+        """The same where each so many are encoded as one array."""
+        self._begin()
+        for payload, count in lists:
+            self.machine.publish_list(topic, codec, payload, count, self._now)
+        return self._turn()
+
+    def publish_plain(self, frames: Frames, blocks: bool) -> Awaitable[None]:
         """Frames as they are."""
         self._begin()
         self.machine.publish_plain(frames, self._now)
-        self._burst += 1
-        return self._blocking() if blocks else self._sent()
+        return self._blocking() if blocks else self._turn()
 
     def _begin(self) -> None:
         """The first of a tick has what is published sent at its end."""
-        if not self._burst:
+        if not self._ticking:
+            self._ticking = True
             self._now = monotonic()
             self.loop.call_soon(self._tick)
 
-    def _sent(self) -> Done | Turn:
-        if self._burst >= _TICKFUL:
-            self._flush()
-            return TURN
-        return DONE
+    def _turn(self) -> Awaitable[None]:
+        if self.machine.statistics.published - self._sent < _TICKFUL:
+            return self.done
+        self._flush()
+        return TURN
 
     def _tick(self) -> None:
+        self._ticking = False
         self._flush()
-        self._burst = 0
 
     def _flush(self) -> None:
-        self._burst = 1  # the end of the tick is still to come
         self._now = monotonic()
         if not self.closed:
             self._loop.flush_now()
+        self._sent = self.machine.statistics.published
 
-    def _blocking(self) -> Done | asyncio.Task[None]:
+    def _blocking(self) -> Awaitable[None]:
         self._flush()
         ticket = self.machine.ticket
         if not self.machine.waits(ticket):
-            return DONE
+            return self.done
         return self.loop.create_task(self._wait(ticket))
 
     async def _wait(self, ticket: int) -> None:
@@ -142,7 +136,7 @@ class AsyncPublisher:
                     await future
             except TimeoutError:
                 raise RequestTimeout(
-                    f"{audience.count(expects)} of {count} subscribers within {timeout} s", sent=False
+                    f"{audience.count(expects)} of {count} subscriptions within {timeout} s", sent=False
                 ) from None
             finally:
                 audience.give_up(awaited)
@@ -185,6 +179,7 @@ class AsyncPublisher:
 
     def _broken(self) -> None:
         self.closed = True
+        self.machine.end_run(monotonic())  # nothing joins what will not be sent
         self._loop.close()
         for awaited in self.machine.audience.waiting:
             if not self.loop.is_closed() and not awaited.application.done():

@@ -21,21 +21,7 @@ class SubscriberPump(Pump):
     def drain(self, port: int, now: float, frames: Frames | None = None) -> bool:
         """Read what is there, bounded. True if there may be more that is wanted."""
         source: Sub = self.ports[port]  # type: ignore[assignment]
-        machine = self.machine
-        receive = machine.receive
-        left = self._most
-        more = True
-        while more and left > 0 and machine.expects:
-            messages, more = source.receive_many(min(left, _STEP))
-            for message in messages:
-                if message:
-                    receive(port, message, now)
-                else:
-                    machine.statistics.undecodable += 1
-            left -= len(messages)
+        machine: Subscriber = self.machine  # type: ignore[assignment]
+        more = not machine.paused and source.drain(machine, port, self._most, now)
         machine.dispatch(now)
-        return more and machine.expects
-
-
-_STEP = 64
-"""Messages read before we look whether a queue has become full."""
+        return more and not machine.paused

@@ -14,6 +14,7 @@ import zmq
 from zmq.backend import Socket as BackendSocket
 
 from ..core.machine import Frame, Frames, Link, Sent
+from ..core.subscriber import Subscriber
 from ..endpoint import Endpoint
 from ..policy import Limits, SocketOptions
 from ..wire.published import PREFIX
@@ -178,56 +179,67 @@ class Sub:
         """One message, or None."""
         return sockets.receive(self.socket, self._limits)
 
-    def receive_many(self, most: int) -> tuple[list[Frames], bool]:
-        """Messages that are there, at most so many, and whether there may be more.
+    def drain(self, machine: Subscriber, port: int, most: int, now: float) -> bool:
+        """Give the machine what is there, as long as it wants any, at most so many messages. True if there may be more.
 
         Our own have two frames, so the second is asked for without asking whether there is one; one that was no message
         of ours shows by its second frame, and costs the one after it: a gap.
         """
         if self._plain():
-            return self._receive_any(most)
-        socket = self.socket
-        found: list[Frames] = []
+            return self._drain_any(machine, port, most, now)
+        socket, usual, counts = self.socket, machine.usual, machine.statistics
+        until = counts.received + most
         topic: Any = None
         try:
             for _ in range(most):
                 topic = None
                 topic = _recv(socket, _NOBLOCK, True, False)
-                frame = _recv(socket, _NOBLOCK, False, False)
-                data = frame.bytes if len(frame) < _LARGE else frame.buffer
-                if frame.more or data[:4] != PREFIX:
-                    found.append(self._odd(topic, frame, data))
-                else:
-                    found.append((topic, data))
+                data = _recv(socket, _NOBLOCK, True, False)
+                if len(data) >= _LARGE:
+                    data = memoryview(data)  # its payload is not copied once more
+                if not usual(topic, data, now):
+                    self._give(machine, port, self._odd(topic, data), now)
+                if machine.paused or counts.received >= until:
+                    return True
         except zmq.Again:
             if topic is not None:
-                found.append([])
-            return found, False
+                counts.undecodable += 1
+            return False
         except zmq.ZMQError as error:
             raise sockets.translate(error, "receive") from error
-        return found, True
+        return True
 
-    def _odd(self, topic: bytes, frame: Any, data: Frame) -> Frames:
+    @staticmethod
+    def _give(machine: Subscriber, port: int, frames: Frames, now: float) -> None:
+        if frames:
+            machine.receive(port, frames, now)
+        else:
+            machine.statistics.undecodable += 1  # over the limits, or nothing of ours, and read off
+
+    def _odd(self, topic: bytes, data: Frame) -> Frames:
         """Buffers follow, or it is nothing of ours: an empty list then, read off to the end of its message."""
         frames: list[Frame] = [topic, data]
         kept = data[:4] == PREFIX
         size = len(data)
-        while frame.more:
+        more = self.socket.get(zmq.RCVMORE)
+        while more:
             frame = _recv(self.socket, 0, False, False)
+            more = frame.more
             size += len(frame)
             kept = kept and len(frames) < self._limits.frames and size <= self._limits.message
             if kept:
                 frames.append(frame.bytes if len(frame) < _LARGE else frame.buffer)
         return frames if kept else []
 
-    def _receive_any(self, most: int) -> tuple[list[Frames], bool]:
-        found: list[Frames] = []
+    def _drain_any(self, machine: Subscriber, port: int, most: int, now: float) -> bool:
         for _ in range(most):
             frames = sockets.receive(self.socket, self._limits)
             if frames is None:
-                return found, False
-            found.append(frames)
-        return found, True
+                return False
+            self._give(machine, port, frames, now)
+            if machine.paused:
+                return True
+        return True
 
     def send(self, frames: Frames) -> Sent | None:
         """A subscription, or the end of one: an option of the socket, which sends it on."""

@@ -72,6 +72,16 @@ class BlockingPublisher:
                     self._send(now)
             self._send(now)
 
+    def publish_lists(self, topic: bytes, codec: int, lists: Iterable[tuple[bytes, int]]) -> None:
+        """The same where each so many are encoded as one array."""
+        with self._lock:
+            if self._owner.stopping:
+                raise _closed()
+            now = monotonic()
+            for payload, count in lists:
+                self.machine.publish_list(topic, codec, payload, count, now)
+            self._send(now)
+
     def publish_plain(self, frames: Frames) -> None:
         """Frames as they are, now."""
         with self._lock:
@@ -125,7 +135,7 @@ class BlockingPublisher:
             with self._lock:
                 self.machine.audience.give_up(awaited)
                 there_are = self.machine.audience.count(expects)
-            raise RequestTimeout(f"{there_are} of {count} subscribers within {timeout} s", sent=False)
+            raise RequestTimeout(f"{there_are} of {count} subscriptions within {timeout} s", sent=False)
         with self._lock:
             if self._owner.stopping:
                 raise _closed()

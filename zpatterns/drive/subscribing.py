@@ -16,7 +16,6 @@ from ..core.readiness import Waiter
 from ..core.subscriber import Subscriber
 from ..core.subscriptions import Subscription
 from ..errors import Closed
-from ..policy import Overflow
 from .blocking import Loop
 from .bulk import SubscriberPump
 from .owner import Owner
@@ -25,8 +24,6 @@ from .relay import waiter
 log: logging.Logger = logging.getLogger("zpatterns")
 _MANY, _BREATH = 8, 0.001
 """After so many messages in one turn, the next turn comes so many seconds later: twice as many a second get through."""
-_SHARE = 32
-"""Chunks a reader takes at once."""
 
 
 class BlockingSubscriber:
@@ -102,42 +99,29 @@ class BlockingSubscriber:
                 self.machine.unsubscribe(subscription)
             self._owner.settle()
 
-    def take(self, intake: Intake, timeout: float | None) -> list[tuple[Chunk, int]]:
-        """A reader's next chunks; none: nothing came in time, or nothing comes any more."""
+    def take(self, intake: Intake, timeout: float | None) -> tuple[Chunk, int] | None:
+        """A reader's next chunk; None: nothing came in time, or nothing comes any more."""
         deadline = None if timeout is None else monotonic() + timeout
         lock: LockType = intake.application
         while True:
             with self._lock:
-                paused = not self.machine.expects
-                taken = self._taken(intake)
-                if paused and self.machine.expects:
+                paused = self.machine.paused
+                taken = intake.take(monotonic())
+                if paused and not self.machine.paused:
                     self._loop.wake()
-            if taken or self._owner.stopping:
-                if intake.held or self._owner.stopping:
-                    self._wake(intake)  # another thread may wait for the next, or for the end
+            if taken is not None or self._owner.stopping:
                 return taken
             if deadline is None:
                 lock.acquire()
             elif not lock.acquire(timeout=max(0.0, deadline - monotonic())):
-                return []
+                return None
             if intake.gone:
-                self._wake(intake)  # another thread may wait for the same end
-                return []
+                return None
 
-    @staticmethod
-    def _taken(intake: Intake) -> list[tuple[Chunk, int]]:
-        """A few at once where it makes no difference: the lock costs as much as a message."""
-        taken: list[tuple[Chunk, int]] = []
-        now = monotonic()
-        most = 1 if intake.max_age is not None or intake.overflow is Overflow.LATEST else _SHARE
-        while len(taken) < most and (chunk := intake.take(now)) is not None:
-            taken.append(chunk)
-        return taken
-
-    def take_once(self, intake: Intake, enough: Callable[[], bool]) -> list[tuple[Chunk, int]]:
-        """As ``take``, and none as soon as anything happens that is no message, as a signal, or it is enough."""
+    def take_once(self, intake: Intake, enough: Callable[[], bool]) -> tuple[Chunk, int] | None:
+        """As ``take``, and None as soon as anything happens that is no message, as a signal, or it is enough."""
         taken = self.take(intake, 0.0)
-        if not taken and not self._owner.stopping and not enough():  # its wake-up may be spent already
+        if taken is None and not self._owner.stopping and not enough():  # its wake-up may be spent already
             intake.application.acquire()
             taken = self.take(intake, 0.0)
         return taken

@@ -13,6 +13,8 @@ from .._shell.pubsub import (
     check_publisher_overflow,
     check_size,
     checked,
+    encoded_each,
+    encoded_lists,
     expecting,
     plain_frames,
     publisher_pump,
@@ -76,7 +78,8 @@ class Publisher:
             context=context,
         )
         self._port = port
-        self._driver = BlockingPublisher(machine, pump, port, patience=timeout, blocks=overflow is Overflow.BLOCK)
+        self._blocks = overflow is Overflow.BLOCK
+        self._driver = BlockingPublisher(machine, pump, port, patience=timeout, blocks=self._blocks)
         self._publish = self._driver.publish
         self._finalizer = weakref.finalize(self, _abandoned, self._driver, self._fork)
         self._finalizer.atexit = False  # the owner of its loop has an exit of its own, which sends what is unsent
@@ -111,12 +114,12 @@ class Publisher:
     def publish_many(self, topic: Topic[T], bodies: Iterable[T], /) -> None:
         """Send messages of one topic that share frames: several times faster, and the same to subscribers."""
         self._fork.check()
-        encode, limits, most = topic.encode, self._limits, self._most
-        encoded = [encode(body) for body in bodies]
-        for payload, buffers in encoded:
-            if len(payload) > most or buffers:
-                check_size(len(payload) + sum(map(len, buffers)), 2 + len(buffers), limits)
-        self._driver.publish_many(topic.frame, topic.wire_id, encoded)
+        frame, wire_id, found = topic.frame, topic.wire_id, list(bodies)
+        lists = None if self._blocks else encoded_lists(topic, found, self._limits)
+        if lists is not None:
+            self._driver.publish_lists(frame, wire_id, lists)
+        else:
+            self._driver.publish_many(frame, wire_id, encoded_each(topic, found, self._limits))
 
     def publish_plain(self, frames: bytes | Sequence[bytes], /) -> None:
         """Send frames as they are: ``b"sub 1 hello"`` or ``[b"topic", b"body"]``. Any SUB that subscribes to how they begin gets them."""
@@ -128,8 +131,9 @@ class Publisher:
     ) -> int:
         """Wait until ``count`` subscriptions to a topic are in place; returns how many are.
 
-        A subscriber that asked twice, by a topic and by a pattern, counts twice. A forwarder asks once for all that are
-        behind it, so there a count of 1 says that somebody subscribes, and no count says how many.
+        It counts subscriptions, not subscribers: one that asked twice, by a topic and by a pattern, counts twice. A
+        forwarder asks once for all that are behind it, so there a count of 1 says that somebody subscribes, and no count
+        says how many.
 
         Raises RequestTimeout, which says how many there were.
         """

@@ -6,12 +6,12 @@ import logging
 import signal
 import threading
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from time import monotonic
 from types import FrameType, TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
-from .._shell.delivery import Message, opened
+from .._shell.delivery import Message, Rest, opened
 from .._shell.guards import ForkGuard
 from .._shell.opening import connection_listener
 from .._shell.pubsub import (
@@ -195,7 +195,7 @@ class Subscriber(Generic[T_co]):
     def __iter__(self) -> Iterator[Message[T_co]]:
         """Messages as they come, until the subscriber is closed. Topics that are streamed are not among them."""
         self._fork.check()
-        messages: Messages[T_co] = Messages(self._driver, self._intake, self, self._main._opened)
+        messages: Messages[T_co] = Messages(self._driver, self._intake, self, self._main._rest)
         return messages
 
     def stream(
@@ -279,25 +279,27 @@ class Messages(Generic[T_co]):
         driver: BlockingSubscriber,
         intake: Intake,
         subscriber: Subscriber[Any] | None = None,
-        read: deque[Message[Any]] | None = None,
+        rest: Rest | None = None,
     ) -> None:
         self._driver = driver
         self._intake = intake
         self._subscriber = subscriber
         """Lives while somebody reads: in ``for message in Subscriber(...)`` nobody else holds it."""
-        self._opened: deque[Message[Any]] = deque() if read is None else read
+        self._rest = Rest() if rest is None else rest
         self._closed = False
 
     def __iter__(self) -> Iterator[Message[T_co]]:
         return self
 
     def __next__(self) -> Message[T_co]:
-        message = self._next(None)
-        if message is None:
+        for message in self._rest.messages:
+            return message
+        found = self._next(None)
+        if found is None:
             if self._driver.failed and not self._closed:
                 raise Closed("the subscriber's sockets are gone: was its context terminated?")
             raise StopIteration
-        return message
+        return found
 
     def receive(self, timeout: float = DEFAULT_TIMEOUT) -> Message[T_co]:
         """The next message. Raises RequestTimeout when none comes in time, Closed."""
@@ -309,27 +311,37 @@ class Messages(Generic[T_co]):
         return message
 
     def _next(self, timeout: float | None) -> Message[Any] | None:
-        opened_ = self._opened
-        while not self._closed:
-            try:
-                if opened_:
-                    return opened_.popleft()
-            except IndexError:  # another thread was quicker
-                continue
-            taken = self._driver.take(self._intake, timeout)
-            if not taken:
-                break
-            for each in taken:
-                opened_.extend(opened(*each))
-        return None
+        for message in self._rest.messages:
+            return message
+        since = monotonic()
+        if not self._rest.refilling.acquire(timeout=-1 if timeout is None else timeout):
+            return None
+        try:
+            for message in self._rest.messages:  # another thread was quicker
+                return message
+            if self._closed:
+                return None
+            left = None if timeout is None else since + timeout - monotonic()
+            taken = self._driver.take(self._intake, left)
+            if taken is None:
+                return None
+            messages = opened(*taken)
+            first = next(messages)  # before another thread can take it
+            self._rest.messages = messages
+            return first
+        finally:
+            self._rest.refilling.release()
 
     def _some(self, enough: Callable[[], bool]) -> Iterator[Message[T_co]]:
         """What is there, once there is something, until it is enough; nothing when the wait was interrupted."""
-        if not self._opened:
-            for each in self._driver.take_once(self._intake, enough):
-                self._opened.extend(opened(*each))
-        while self._opened and not enough():
-            yield self._opened.popleft()
+        for message in self._rest.messages:
+            yield message
+            if enough():
+                return
+        with self._rest.refilling:
+            taken = self._driver.take_once(self._intake, enough)
+            if taken is not None:
+                self._rest.messages = opened(*taken)
 
     def close(self) -> None:
         """No more of it; a thread that waits for the next one ends. Idempotent."""

@@ -85,6 +85,24 @@ def the_newest_is_dropped_twice(true):
     return overflow
 
 
+def a_hole_in_a_run_is_not_seen(true):
+    def join(self, route, first, payload):
+        chunk = self.growing
+        return true(self, route, first if chunk is None else chunk.first + chunk.count, payload)
+
+    return join
+
+
+def what_joins_is_not_counted(true):
+    def join(self, route, first, payload):
+        held = self.held
+        joined = true(self, route, first, payload)
+        self.held = held
+        return joined
+
+    return join
+
+
 def an_old_nonce_is_as_good(true):
     def echoed(self, port, topic, incarnation):
         self.probes[port].nonce = self.probes[port].nonce and topic
@@ -137,6 +155,8 @@ BUGS: list[Bug] = [
     (Intake, "take", a_reader_forgets_how_far_it_was),
     (Intake, "_shed", dropped_messages_still_count),
     (Intake, "_overflow", the_newest_is_dropped_twice),
+    (Intake, "join", a_hole_in_a_run_is_not_seen),
+    (Intake, "join", what_joins_is_not_counted),
     (Readiness, "echoed", an_old_nonce_is_as_good),
     (wire, "table", the_table_is_one_ahead),
     (wire, "join", bodies_are_joined_backwards),

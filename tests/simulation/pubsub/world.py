@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from zpatterns._shell.delivery import opened
 from zpatterns.contract import Topic
 from zpatterns.core.heard import Arrived, Gap, Ready
 from zpatterns.core.intake import Intake
@@ -239,13 +240,9 @@ class Hearer:
             self.node.poke()
 
     def check(self, chunk: Any, missed: int) -> None:
-        line, topic = chunk.route.line, chunk.route.application
+        line = chunk.route.line
         key = line.incarnation, line.topic
-        bodies = (
-            topic.many_codec.decode(chunk.codec, chunk.payload)[chunk.start : chunk.stop]
-            if chunk.count > 1
-            else [topic.body_codec.decode(chunk.codec, chunk.payload)]
-        )
+        bodies = [message.body for message in opened(chunk, missed)]
         first = chunk.first + chunk.start
         for number, body in enumerate(bodies):
             must(self.story.published[*key, first + number] == body, "another body at", key, first + number)
