@@ -1,35 +1,19 @@
-"""Guards against misuse: after a fork, after close, on the wrong thread or loop. Each error says what to do."""
+"""Guards against misuse: after a fork, after close, made or bound in a way that cannot work. Each error says what to do."""
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Iterable
 
 from ..drive.forks import ForkGuard as ForkGuard
 from ..endpoint import Endpoint, Insecure, guard, parse
-from ..errors import ConfigurationError, WrongLoopError
+from ..errors import ConfigurationError
 
 
 def check_made(given: object, kind: type, ways: str) -> None:
     """For classes that have ways to be made with better names than their own."""
     if not isinstance(given, kind):
         raise ConfigurationError(f"this class is not called by itself: make one with {ways}")
-
-
-def check_loop(owner: asyncio.AbstractEventLoop | None, what: str) -> None:
-    """Raises WrongLoopError outside a running loop, or on another one than the owner's."""
-    try:
-        running = asyncio.get_running_loop()
-    except RuntimeError:
-        raise WrongLoopError(
-            f"no event loop runs in this thread; use the {what} within one, or zpatterns without asyncio"
-        ) from None
-    if owner is not None and running is not owner:
-        raise WrongLoopError(
-            f"this {what} belongs to another event loop; make one for each loop, or go through "
-            "asyncio.run_coroutine_threadsafe(...) to the loop it belongs to"
-        )
 
 
 def resolve(host: str) -> Iterable[str]:

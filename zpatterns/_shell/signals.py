@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import threading
 from collections.abc import Callable, Generator
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 
-def _wanted() -> list[signal.Signals]:
+def wanted() -> list[signal.Signals]:
     """In another thread there are no signals; worker processes and background jobs of a shell ignore SIGINT."""
     if threading.current_thread() is not threading.main_thread():
         return []
@@ -21,24 +20,10 @@ def _wanted() -> list[signal.Signals]:
 def on_signal(stop: Callable[[str], None]) -> Generator[None]:
     """Call ``stop`` with the signal's name at each of them."""
     previous: dict[int, Any] = {}
-    for number in _wanted():
+    for number in wanted():
         previous[number] = signal.signal(number, lambda got, _: stop(signal.Signals(got).name))
     try:
         yield
     finally:
         for restored, handler in previous.items():
             signal.signal(restored, handler)
-
-
-@contextmanager
-def on_loop_signal(stop: Callable[[str], None]) -> Generator[None]:
-    """The same as a callback of the running loop."""
-    loop = asyncio.get_running_loop()
-    installed = _wanted()
-    for number in installed:
-        loop.add_signal_handler(number, stop, number.name)
-    try:
-        yield
-    finally:
-        for number in installed:
-            loop.remove_signal_handler(number)

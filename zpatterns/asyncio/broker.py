@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Literal, Self
 
 from .._shell.brokering import Balance, BrokerParts, changed, check_broker
-from .._shell.guards import ForkGuard, check_loop
+from .._shell.guards import ForkGuard
+from .._shell.loops import check_loop, on_loop_signal
 from .._shell.opening import checked_service
-from .._shell.signals import on_loop_signal
 from ..core.broker_peers import BrokerStatistics
 from ..core.broker_report import ServiceReport, report
 from ..core.dead_letters import DeadLetter

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
-from .._shell.guards import ForkGuard, check_loop, check_made
+from .._shell.guards import ForkGuard, check_made
+from .._shell.loops import check_loop
 from .._shell.pairing import End, private_endpoint, two_types
 from ..core.pairing import PairStatistics
 from ..drive.apairing import AsyncPairing

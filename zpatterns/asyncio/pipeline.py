@@ -12,7 +12,8 @@ from typing import Any, Literal, Self, TypeVar, overload
 from weakref import finalize
 
 from .._shell.dropped import watch
-from .._shell.guards import ForkGuard, check_loop, checked_endpoint
+from .._shell.guards import ForkGuard, checked_endpoint
+from .._shell.loops import check_loop
 from .._shell.mapping import Course, check_map
 from .._shell.pipelines import check_wait, checked_wait, open_ventilator, open_worker
 from .._shell.progress import Progress

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from .._shell.guards import check_loop
+from .._shell.loops import check_loop
 from .._shell.proxying import Proxying
 
 log: logging.Logger = logging.getLogger("zpatterns")

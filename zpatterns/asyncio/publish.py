@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from .._shell.guards import ForkGuard, check_loop
+from .._shell.guards import ForkGuard
+from .._shell.loops import check_loop
 from .._shell.opening import spelled
 from .._shell.pubsub import (
     check_publisher_overflow,

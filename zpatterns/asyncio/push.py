@@ -10,7 +10,8 @@ from weakref import finalize
 
 from .._shell.dropped import watch
 from .._shell.flowing import Settings
-from .._shell.guards import ForkGuard, check_loop, check_made
+from .._shell.guards import ForkGuard, check_made
+from .._shell.loops import check_loop
 from ..core.flow import LISTED, FlowStatistics
 from ..core.machine import Frames
 from ..drive.aflows import AsyncInflow, AsyncOutflow

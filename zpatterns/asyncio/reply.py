@@ -13,11 +13,11 @@ from typing import Any, Self
 
 from .._shell.awork import AsyncHandlerWork
 from .._shell.brokering import Behind, server_pump
-from .._shell.guards import ForkGuard, check_loop, checked_endpoint
+from .._shell.guards import ForkGuard, checked_endpoint
 from .._shell.handlers import Handlers, rules_of
+from .._shell.loops import check_loop, on_loop_signal
 from .._shell.operations import check_served, operations
 from .._shell.processes import Processes, check_processes
-from .._shell.signals import on_loop_signal
 from ..core.jobs import ReplierStatistics
 from ..core.replier import Replier
 from ..drive.areplying import AsyncReplier

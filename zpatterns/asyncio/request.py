@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
 from .._shell.calls import Maker, finish
-from .._shell.guards import ForkGuard, check_loop
+from .._shell.guards import ForkGuard
+from .._shell.loops import check_loop
 from .._shell.opening import check_endpoints, connection_listener, requester_pump
 from ..codec import Codec
 from ..contract import Method, StreamMethod

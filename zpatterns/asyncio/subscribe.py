@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
 from .._shell.delivery import Message, Rest, opened
-from .._shell.guards import ForkGuard, check_loop
+from .._shell.guards import ForkGuard
+from .._shell.loops import check_loop
 from .._shell.opening import connection_listener, spelled
 from .._shell.pubsub import (
     Handlers,

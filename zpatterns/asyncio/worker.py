@@ -11,7 +11,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from .._shell.guards import ForkGuard, check_loop, check_made
+from .._shell.guards import ForkGuard, check_made
+from .._shell.loops import check_loop
 from ..core.worker import WorkerStatistics
 from ..drive.aworking import AsyncWorker
 from ..errors import Closed
