@@ -218,3 +218,51 @@ def serve_nats(role: Role) -> None:
 
 def call_nats(role: Role) -> None:
     run_loop(role, _subscribe_nats)
+
+
+# FastStream, which is nats-py under a typed framework ---------------------------------------------------------------------
+
+
+async def _publish_faststream(role: Role) -> None:
+    from faststream.nats import NatsBroker
+
+    connection, url, server = await broker()
+    async with NatsBroker(url, logger=None) as framework:
+        went = asyncio.Event()
+
+        async def go(_: Any) -> None:
+            went.set()
+
+        await connection.subscribe("bench.go", cb=go)
+        await connection.flush()
+        role.serving(url, server)
+        await went.wait()
+        while True:
+            await framework.publish(ORDER, "bench.order")
+
+
+async def _subscribe_faststream(role: Role) -> None:
+    from faststream.nats import NatsBroker
+
+    clock = role.clock()
+    number = 0
+    async with NatsBroker(role.endpoint, logger=None) as framework:
+
+        @framework.subscriber("bench.order")
+        async def read(order: Order) -> None:
+            nonlocal number
+            number += 1
+            if number % _EVERY == 0:
+                clock(number)
+
+        await framework.start()
+        await framework.publish(b"", "bench.go")
+        await asyncio.Event().wait()
+
+
+def serve_faststream(role: Role) -> None:
+    run_loop(role, _publish_faststream)
+
+
+def call_faststream(role: Role) -> None:
+    run_loop(role, _subscribe_faststream)

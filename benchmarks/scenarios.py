@@ -82,6 +82,7 @@ PUBSUB_HAND = _run("pyzmq PUB/SUB by hand, pydantic", "fan.hand", in_flight=0, p
 PUBSUB_HAND_4 = replace(PUBSUB_HAND, size=1)
 PUBSUB_RAW = _run("pyzmq PUB/SUB, bytes", "fan.raw", in_flight=0, pinned=False)
 PUBSUB_NATS = _run("nats-py pub/sub, pydantic", "fan.nats", in_flight=0, pinned=False)
+PUBSUB_FASTSTREAM = _run("FastStream on NATS pub/sub, pydantic", "fan.faststream", in_flight=0, pinned=False)
 PUSH = _run("zpatterns Push/Pull asyncio, pydantic", "work.push", in_flight=0, pinned=False)
 PUSH_STRUCTS = _run("zpatterns Push/Pull asyncio, msgspec", "work.push", in_flight=0, pinned=False)
 PUSH_HAND = _run("zmq.asyncio PUSH/PULL by hand, pydantic", "work.hand", in_flight=0, pinned=False)
@@ -147,6 +148,7 @@ SCENARIOS = [
     Scenario("array1", "1 MiB numpy echo", "pyzmq REQ/REP, copy=False", ARRAY_1, ARRAY_1_RAW, 0.8, 1),
     Scenario("pubsub1", "pub/sub 1 to 1, pydantic, asyncio", "pyzmq by hand, blocking", PUBSUB, PUBSUB_HAND, 1.8, 3),
     Scenario("pubsubnats", "the same", "nats-py and nats-server", PUBSUB, PUBSUB_NATS, 2.5, 6),
+    Scenario("pubsubfast", "the same", "FastStream on NATS", PUBSUB, PUBSUB_FASTSTREAM, 20, 45),
     Scenario("pubsubblock", "the same, blocking", "pyzmq by hand, blocking", PUBSUB_BLOCKING, PUBSUB_HAND, 1, 1.5),
     Scenario(
         "pubsubraw", "pub/sub 1 to 1, msgspec, publish_many of 64", "pyzmq, bytes", PUBSUB_STRUCTS, PUBSUB_RAW, 0.7, 1.1
