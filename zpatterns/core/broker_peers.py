@@ -38,9 +38,14 @@ class Client:
         """Its requests that no worker has."""
         self.pending: int = 0
         """All its requests."""
-        self.answers: list[tuple[Pending, bytes, bytes]] = []
-        """What this turn answers in one message."""
+        self.answers: dict[Service, list[tuple[bytes, bytes, bytes]]] = {}
+        """What this turn answers in one message for each service: id, header, payload."""
 
+
+SHARE: int = 32
+"""Requests that a worker is given in one go at most."""
+_SHARE_SECONDS = 0.002
+"""As many as it answers in this time: by so much a request may come later than if another worker had got it."""
 
 NEW, WAITING, PINNED, TAKEN = 0, 1, 2, 3
 """Where a request is: nowhere yet, in a line of its service, in the line of one worker alone, at a worker."""
@@ -50,8 +55,8 @@ class Pending:
     """One request, from its arrival to exactly one end."""
 
     __slots__ = (
-        "answered", "at", "batches", "body", "client", "deliveries", "done", "due", "expires_at", "header", "id", "idempotent",
-        "path", "pinned", "refusals", "service", "speech", "state", "stream", "worker",
+        "answered", "at", "body", "client", "deliveries", "done", "due", "expires_at", "flags", "header", "id", "path",
+        "refusals", "service", "speech", "state", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -78,12 +83,13 @@ class Pending:
         self.body: Sequence[Frame] = body
         self.at: float = now
         self.expires_at: float = expires_at
-        flags = header.flags if header is not None else IDEMPOTENT  # 7/MDP: workers are idempotent
-        self.idempotent: bool = bool(flags & IDEMPOTENT)
-        self.stream: bool = bool(flags & STREAM)
-        self.batches: int = flags & BATCHES if len(path) == 2 and header is not None else 0
-        self.pinned: bool = header is not None and "incarnation" in header.extra
-        """For one worker alone."""
+        if header is None:
+            self.flags: int = IDEMPOTENT  # 7/MDP: workers are idempotent
+        elif len(path) == 2 and path[0] == request_id:
+            self.flags = header.flags
+        else:
+            self.flags = header.flags & ~BATCHES
+        """The header's; BATCHES only for a client that can be answered so."""
         self.state: int = NEW
         self.worker: Worker | None = None
         """Who has it, or had it last."""
@@ -94,13 +100,29 @@ class Pending:
         self.done: bool = False
         self.due: float = 0.0
 
+    @property
+    def idempotent(self) -> bool:
+        """Another worker may have it after one that took it."""
+        return bool(self.flags & IDEMPOTENT)
+
+    @property
+    def stream(self) -> bool:
+        """It wants any number of answers."""
+        return bool(self.flags & STREAM)
+
+    @property
+    def pinned(self) -> bool:
+        """It is for one worker alone."""
+        return self.header is not None and "incarnation" in self.header.extra
+
 
 class Worker:
     """A peer that said READY: known by its port and routing id, from there to its loss or DISCONNECT."""
 
     __slots__ = (
         "answered", "busy_patience", "credit", "delivered", "draining", "due", "heard_at", "incarnation", "jobs", "joined_at",
-        "lost", "ours", "pinned", "port", "quiet_patience", "routing_id", "service", "speech", "tick",
+        "lost", "ours", "pace", "pinned", "port", "quiet_patience", "routing_id", "service", "share", "since", "speech",
+        "tick",
     )  # fmt: skip
 
     def __init__(self, port: int, routing_id: bytes, speech: Speech, service: Service, now: float) -> None:
@@ -128,6 +150,22 @@ class Worker:
         self.delivered: int = 0
         self.answered: int = 0
         self.lost: bool = False
+        self.share: int = 1
+        """Requests that it is given in one go before it is another's turn."""
+        self.pace: float = _SHARE_SECONDS
+        """Seconds from one answer to the next while it has requests, smoothed."""
+        self.since: float = now
+        """When it answered last, or was given something after it had nothing."""
+
+    def paced(self, count: int, now: float) -> None:
+        """It has answered so many in one message.
+
+        Whoever answers fast is given several in one go, for one message costs as much as the work on many requests; whoever
+        does not, one by one, so that those that wait are spread over all workers.
+        """
+        self.pace += ((now - self.since) / count - self.pace) / 8
+        self.since = now
+        self.share = min(SHARE, max(1, int(_SHARE_SECONDS / max(self.pace, 1e-6))))
 
     @property
     def patience(self) -> float:
@@ -178,7 +216,39 @@ class Service:
         self.waiting += 1
         client.waiting += 1
 
-    def take(self) -> Pending:
+    def put_all(self, client: Client, pendings: Sequence[Pending]) -> None:
+        """New ones of one client, as ``put`` does it one by one."""
+        line = self.lines.get(client)
+        if line is None:
+            line = self.lines[client] = Line(client)
+            self.turns.append(line)
+        line.jobs.extend(pendings)
+        for pending in pendings:
+            pending.state = WAITING
+        self.waiting += len(pendings)
+        client.waiting += len(pendings)
+
+    def take(self, count: int) -> list[Pending]:
+        """The next ones in turn, at most so many."""
+        if len(self.turns) == 1 and not self.turns[0].ended:
+            return self._take_alone(count)
+        return [self._take() for _ in range(min(count, self.waiting))]
+
+    def _take_alone(self, count: int) -> list[Pending]:
+        """The usual case: only one client waits, and none of what is in its line has ended."""
+        line = self.turns[0]
+        count = min(count, len(line.jobs))
+        taken = [line.jobs.popleft() for _ in range(count)]
+        for pending in taken:
+            pending.state = NEW
+        self.waiting -= count
+        line.client.waiting -= count
+        if not line.jobs:
+            self.turns.clear()
+            del self.lines[line.client]
+        return taken
+
+    def _take(self) -> Pending:
         """The next one in turn, if any is ``waiting``; those that have ended meanwhile are left out."""
         turns = self.turns
         while True:

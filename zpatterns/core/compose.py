@@ -6,6 +6,7 @@ A batch costs one send and one receive for many calls (2x at 64 in flight); a lo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from math import ceil
 
 from ..wire import message as w
@@ -53,6 +54,10 @@ def cancel(call: Call) -> Frames:
 
 def batches(items: Sequence[tuple[bytes, bytes, bytes]]) -> Iterator[tuple[int, Frames]]:
     """Pack ``(id, header, payload)`` items; yields how many items each message carries, and its frames."""
+    flat = [*chain.from_iterable(items)]
+    if 0 < len(items) <= BATCH_COUNT and sum(map(len, flat)) <= BATCH_BYTES:  # the usual case
+        yield _message(flat)
+        return
     chunk: list[bytes] = []
     size = 0
     for item in items:

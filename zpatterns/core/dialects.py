@@ -48,9 +48,6 @@ def to_worker(worker: Worker, address: bytes, body: Sequence[Frame]) -> Message:
 def batches_to(worker: Worker, items: Sequence[tuple[bytes, bytes, bytes]]) -> list[Message]:
     """Several requests for one of ours, in as few messages as they fit."""
     front = (worker.routing_id, b"", W01, REQUEST)
-    if len(items) == 1:
-        request_id, header, payload = items[0]
-        return [(*front, request_id, b"", header, payload)]
     return [(*front, *frames) if count == 1 else (*front, b"", *frames) for count, frames in compose.batches(items)]
 
 
@@ -68,23 +65,8 @@ def to_client(pending: Pending, body: Sequence[Frame], *, final: bool) -> Messag
     return (routing_id, *pending.path, *body) if final else None
 
 
-def batches_for(answers: Sequence[tuple[Pending, bytes, bytes]]) -> list[Message]:
+def batches_for(routing_id: bytes, service: bytes, items: Sequence[tuple[bytes, bytes, bytes]]) -> list[Message]:
     """Answers to one of our clients, in as few messages as they fit."""
-    pending = answers[0][0]
-    routing_id, service = pending.client.routing_id, pending.service
-    if len(answers) == 1:
-        return [(routing_id, *pending.path, C01, service.name, *answers[0][1:])]
-    out: list[Message] = []
-    items: list[tuple[bytes, bytes, bytes]] = []
-    for pending, header, payload in answers:
-        if pending.service is not service:
-            out += _batched(routing_id, service.name, items)
-            service, items = pending.service, []
-        items.append((pending.id, header, payload))
-    return out + _batched(routing_id, service.name, items)
-
-
-def _batched(routing_id: bytes, service: bytes, items: Sequence[tuple[bytes, bytes, bytes]]) -> list[Message]:
     return [(routing_id, *frames[:-2], C01, service, *frames[-2:]) for _, frames in compose.batches(items)]
 
 

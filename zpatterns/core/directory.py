@@ -11,10 +11,12 @@ from .load_balancer import Balancer
 class Directory:
     """``balancer`` makes one for each service."""
 
-    __slots__ = ("_balancer", "clients", "incarnations", "services")
+    __slots__ = ("_balancer", "clients", "incarnations", "served", "services")
 
     def __init__(self, ports: int, balancer: Callable[[], Balancer[Worker]]) -> None:
         self.services: dict[bytes, Service] = {}
+        self.served: int = 0
+        """Of these, those with workers."""
         self.clients: list[dict[bytes, Client]] = [{} for _ in range(ports)]
         self.incarnations: dict[bytes, Worker] = {}
         self._balancer = balancer
@@ -36,7 +38,7 @@ class Directory:
     @property
     def unserved(self) -> int:
         """Services without a worker."""
-        return sum(1 for service in self.services.values() if not service.workers)
+        return len(self.services) - self.served
 
     def sweep(self, now: float, kept: float) -> None:
         """Forget clients without requests, and services that nobody has served for ``kept`` seconds, nor asks for."""

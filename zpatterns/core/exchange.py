@@ -5,14 +5,15 @@ Its rules are the broker's (``majordomo_broker``); this file is what happens to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from math import inf
 
 from ..errors import DecodeError, Status
 from ..policy import Limits
 from ..wire import message as w
-from . import dialects
-from .broker_peers import NEW, PINNED, TAKEN, WAITING, BrokerStatistics, Client, Pending, Service, Speech, Worker
+from .assigning import Assigning, unpin
+from .broker_peers import PINNED, TAKEN, WAITING, BrokerStatistics, Client, Pending, Service, Speech, Worker
 from .dead_letters import DeadLetter, DeadLetters
 from .directory import Directory, some_incarnation
 from .load_balancer import Balancer
@@ -21,8 +22,6 @@ from .outlet import Outlet
 from .speaking import Speaking
 from .timers import Timers
 
-_AGED = 0.005
-"""Seconds a request may have waited without its budget being written anew: as long as a busy network takes."""
 _ELSEWHERE = (Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED)
 """Refusals that another worker may not give."""
 _STOPPING = "the broker is stopping"
@@ -47,11 +46,12 @@ class Exchange:
         self.timers: Timers[Pending] = Timers()
         self.closing: bool = False
         """The broker stops: what no worker has room for now goes back."""
-        self._speaking = Speaking(outlets, statistics, incarnation, limits.error_text)
-        self._limits = limits
+        self.speaking: Speaking = Speaking(outlets, statistics, incarnation, limits.error_text)
+        self.limits: Limits = limits
         self._incarnation = incarnation
         self._counter = 0
-        self._touched: dict[Service, None] = {}
+        self._assigning = Assigning(self.speaking, self.timers, statistics)
+        self.touched: dict[Service, None] = self._assigning.touched
         self._untimed: list[Pending] = []
 
     # -- who is there -------------------------------------------------------------------------------------------
@@ -59,9 +59,10 @@ class Exchange:
     def joined(self, worker: Worker) -> None:
         """A worker is ready."""
         service = worker.service
+        self.directory.served += not service.workers
         service.workers[worker.port, worker.routing_id] = worker
         service.balancer.freed(worker)
-        self._touched[service] = None
+        self.touched[service] = None
 
     def capacity(self, worker: Worker, credit: int, incarnation: bytes) -> None:
         """A worker says what it takes."""
@@ -71,7 +72,7 @@ class Exchange:
             worker.incarnation = incarnation
             self.directory.incarnations[incarnation] = worker
         worker.service.balancer.freed(worker)
-        self._touched[worker.service] = None
+        self.touched[worker.service] = None
 
     # -- requests -----------------------------------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ class Exchange:
         else:
             self._counter += 1
             request_id = self._incarnation[:8] + self._counter.to_bytes(8, "big")
-        limits = self._limits
+        limits = self.limits
         over = now + (header.budget / 1000 if header is not None else limits.request_expiry)
         pending = Pending(request_id, client, path, service, speech, header, body, now, over)
         self.statistics.received += 1
@@ -106,7 +107,7 @@ class Exchange:
         if refusal is not None:
             self.refuse(pending, *refusal)
             return
-        if client.waiting >= limits.client_queue or service.waiting + service.pinned >= limits.service_queue:
+        if self.room(client, service) <= 0:
             text = f"{service.waiting} requests already wait at the broker, {client.waiting} of this client"
             self.refuse(pending, Status.RESOURCE_EXHAUSTED, f"{text} (Limits.client_queue, Limits.service_queue)")
             return
@@ -116,12 +117,27 @@ class Exchange:
             self._pin(pending, wanted)
         else:
             service.put(pending)
-        self._touched[service] = None
+        self.touched[service] = None
+
+    def room(self, client: Client, service: Service) -> int:
+        """Requests of this client that may still wait for this service."""
+        limits = self.limits
+        return min(limits.client_queue - client.waiting, limits.service_queue - service.waiting - service.pinned)
+
+    def entered(self, client: Client, service: Service, pendings: Sequence[Pending]) -> None:
+        """New requests, in ``pending`` already, now wait."""
+        count = len(pendings)
+        self.statistics.received += count
+        service.received += count
+        client.pending += count
+        service.put_all(client, pendings)
+        self._untimed += pendings
+        self.touched[service] = None
 
     def replay(self, letter: DeadLetter, now: float) -> None:
         """Give out a dead letter again, to workers that may do better with it; nobody is told of its answer."""
-        header, body = letter.again(self._limits.request_expiry)
-        self.request(self._speaking.nobody, (), self.directory.service(letter.service), Speech.BARE, header, body, now)
+        header, body = letter.again(self.limits.request_expiry)
+        self.request(self.speaking.nobody, (), self.directory.service(letter.service), Speech.BARE, header, body, now)
 
     def _again(self, here: Pending, client: Client, path: Sequence[bytes]) -> None:
         """The same request id: it is not run twice; its answer goes where it came from last."""
@@ -168,66 +184,18 @@ class Exchange:
     def _tell(self, pending: Pending, frames: Sequence[Frame]) -> None:
         worker = pending.worker
         if pending.state == TAKEN and worker is not None and worker.ours:
-            self._speaking.tell(worker, pending, frames)
+            self.speaking.tell(worker, pending, frames)
 
     # -- dispatch -----------------------------------------------------------------------------------------------
 
     def dispatch(self, now: float) -> None:
         """Everything that has come is here: give workers what they have room for."""
-        if not self._touched:
-            return
-        for service in self._touched:
-            balancer = service.balancer
-            while service.waiting:
-                worker = balancer.next()
-                if worker is None:
-                    break
-                pending = service.take()
-                if pending.expires_at <= now:
-                    self.statistics.expired += 1
-                    self._end(pending)
-                else:
-                    self._assign(worker, pending, now)
-            if self.closing:
+        if self.touched:
+            services = [*self.touched] if self.closing else ()
+            self._expire(self._assigning.dispatch(now))
+            for service in services:
                 for pending in service.queue():
                     self.turn_away(pending, Status.UNAVAILABLE, _STOPPING)
-            if service.pinned:
-                self._dispatch_pinned(service, now)
-        self._touched.clear()
-
-    def _dispatch_pinned(self, service: Service, now: float) -> None:
-        for worker in service.workers.values():
-            while worker.pinned and len(worker.jobs) < worker.credit:
-                pending = worker.pinned.popleft()
-                if not pending.done:
-                    self._unpin(pending)
-                    self._assign(worker, pending, now)
-
-    def _unpin(self, pending: Pending) -> None:
-        pending.state = NEW
-        pending.service.pinned -= 1
-        pending.client.waiting -= 1
-
-    def _assign(self, worker: Worker, pending: Pending, now: float) -> None:
-        self.statistics.delivered += 1
-        if pending.deliveries or pending.refusals:
-            self.statistics.redelivered += 1
-        pending.worker = worker
-        pending.state = TAKEN
-        pending.deliveries += 1
-        worker.delivered += 1
-        worker.jobs[pending.id] = pending
-        worker.service.balancer.used(worker)
-        header = pending.header
-        if header is None or not worker.ours:
-            self._speaking.give(worker, pending, pending.body[0])
-            return
-        waited = now - pending.at
-        self._speaking.give(worker, pending, dialects.aged(header, waited) if waited > _AGED else pending.body[0])
-        if pending.stream:  # the budget was for the wait: from here on its reader shows life to the worker
-            deadline = header.extra.get("deadline")
-            pending.expires_at = inf if deadline is None else pending.at + deadline / 1000
-            self._untimed.append(pending)
 
     # -- results ------------------------------------------------------------------------------------------------
 
@@ -249,25 +217,30 @@ class Exchange:
         if final:
             del worker.jobs[address]
             worker.service.balancer.freed(worker)
-            self._touched[worker.service] = None
+            self.touched[worker.service] = None
         if pending.done:
             self.statistics.late += final
             return
         if final:
             if kind is w.Error and command.flags & w.NOT_TAKEN and self._returned(pending, command.status):  # type: ignore[union-attr]
                 return
-            self.statistics.answered += 1
-            worker.answered += 1
-            service = worker.service
-            service.answered += 1
-            service.latencies.add(now - pending.at)
-        self._speaking.answer(pending, body, final=final)
+            self.answered(worker, 1)
+            worker.service.latencies.add(now - pending.at)
+        self.speaking.answer(pending, body, final=final)
         if final:
             self._end(pending)
 
+    def answered(self, worker: Worker, count: int) -> None:
+        """It has answered so many, and has their room again."""
+        self.statistics.answered += count
+        worker.answered += count
+        worker.service.answered += count
+        worker.service.balancer.freed(worker)
+        self.touched[worker.service] = None
+
     def _returned(self, pending: Pending, status: int) -> bool:
         """A worker did not take it: it goes to another, as often as deliveries may be."""
-        if Status(status) not in _ELSEWHERE or pending.refusals + 1 >= self._limits.deliveries:
+        if Status(status) not in _ELSEWHERE or pending.refusals + 1 >= self.limits.deliveries:
             return False
         if pending.pinned:
             return False
@@ -278,7 +251,7 @@ class Exchange:
 
     def _wait_again(self, pending: Pending) -> None:
         pending.service.put(pending, first=True)
-        self._touched[pending.service] = None
+        self.touched[pending.service] = None
 
     # -- endings ------------------------------------------------------------------------------------------------
 
@@ -292,7 +265,8 @@ class Exchange:
             del self.directory.incarnations[worker.incarnation]
         if not service.workers:
             service.served_at = now
-        unsent = self._speaking.withdraw(worker)
+            self.directory.served -= 1
+        unsent = self.speaking.withdraw(worker)
         jobs, worker.jobs = worker.jobs, {}
         for pending in reversed([each for each in jobs.values() if not each.done]):
             fresh = untaken is None or pending.id in untaken or pending.id in unsent
@@ -302,13 +276,13 @@ class Exchange:
             if not pending.done:
                 text = "the worker that it was meant for is gone"
                 self.refuse(pending, Status.FAILED_PRECONDITION, text, of=some_incarnation(service))
-        self._touched[service] = None
+        self.touched[service] = None
 
     def _lost(self, pending: Pending, *, fresh: bool) -> None:
         if fresh:
             pending.deliveries -= 1
         if (fresh or pending.idempotent) and not pending.answered and not pending.pinned:
-            if pending.deliveries < self._limits.deliveries:
+            if pending.deliveries < self.limits.deliveries:
                 self._wait_again(pending)
                 return
             self.statistics.dead += 1
@@ -316,7 +290,7 @@ class Exchange:
             text = (
                 f"given to {pending.deliveries} workers, and each was lost before it answered: it may be what ends them"
             )
-            self._speaking.say(pending, Status.ABORTED, text, 0)
+            self.speaking.say(pending, Status.ABORTED, text, 0)
             self._end(pending)
         elif fresh:
             self.refuse(pending, Status.FAILED_PRECONDITION, "its worker is gone", of=some_incarnation(pending.service))
@@ -328,7 +302,7 @@ class Exchange:
         self.statistics.outcome_unknown += 1
         pending.service.lost += 1
         again = pending.idempotent and not pending.answered
-        self._speaking.say(pending, Status.UNAVAILABLE if again else Status.UNKNOWN, text, w.LOST | w.NOT_TAKEN * again)
+        self.speaking.say(pending, Status.UNAVAILABLE if again else Status.UNKNOWN, text, w.LOST | w.NOT_TAKEN * again)
         self._end(pending)
 
     def turn_away(self, pending: Pending, status: Status, text: str) -> None:
@@ -341,7 +315,7 @@ class Exchange:
     def refuse(self, pending: Pending, status: Status, text: str, *, of: bytes = b"") -> None:
         """It is not taken."""
         self.statistics.refused += 1
-        self._speaking.say(pending, status, text, w.NOT_TAKEN, of=of)
+        self.speaking.say(pending, status, text, w.NOT_TAKEN, of=of)
         self._end(pending)
 
     def close(self) -> None:
@@ -360,7 +334,7 @@ class Exchange:
         client = self.directory.clients[port].get(routing_id)
         if client is None or not client.pending:
             return
-        client.answers = []
+        client.answers = {}
         for pending in [each for each in self.pending.values() if each.client is client]:
             if pending.stream or not pending.idempotent or pending.header is None:
                 self.statistics.abandoned += 1
@@ -376,24 +350,28 @@ class Exchange:
         if pending.state == WAITING:
             pending.service.left(pending)
         elif pending.state == PINNED:
-            self._unpin(pending)
+            unpin(pending)
 
     # -- time ---------------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
         """The turn is over: write what it gave and answered."""
-        self._speaking.flush()
+        self.speaking.flush()
         if self._untimed:
-            for pending in self._untimed:
-                if not pending.done:
-                    if pending.expires_at == inf:
-                        self.timers.remove(pending)
-                    elif pending.due != pending.expires_at:
-                        self.timers.set(pending, pending.expires_at)
+            fresh = [each for each in self._untimed if not (each.done or each.due or each.expires_at == inf)]
             self._untimed.clear()
+            for expires_at, together in groupby(fresh, _expires_at):
+                self.timers.enter([*together], expires_at)
 
     def wake(self, now: float) -> None:
         """Requests whose time is over: their callers do not wait any more."""
-        for pending in self.timers.expired(now):
+        self._expire(self.timers.expired(now))
+
+    def _expire(self, pendings: Iterable[Pending]) -> None:
+        for pending in pendings:
             self.statistics.expired += 1
             self._end(pending)
+
+
+def _expires_at(pending: Pending) -> float:
+    return pending.expires_at

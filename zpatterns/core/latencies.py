@@ -19,11 +19,11 @@ class Latencies:
         self._counts: list[int] = [0] * _BUCKETS
         self.count: int = 0
 
-    def add(self, seconds: float) -> None:
-        """One more request."""
-        self.count += 1
+    def add(self, seconds: float, count: int = 1) -> None:
+        """So many more requests."""
+        self.count += count
         at = int(log(seconds / _FIRST) / _STEP) + 1 if seconds > _FIRST else 0
-        self._counts[at if at < _BUCKETS else -1] += 1
+        self._counts[at if at < _BUCKETS else -1] += count
 
     def percentile(self, share: float) -> float:
         """Seconds within which this share of the requests was answered; 0.0 before the first."""

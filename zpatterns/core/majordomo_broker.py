@@ -16,12 +16,13 @@ here is who is who, who is alive, and what is answered to whom. Invariants, asse
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..errors import DecodeError, Status
 from ..policy import FOREIGN_HEARTBEAT, Heartbeat, Limits
 from ..wire import majordomo as mdp, message as w, paranoid_pirate as pirate
+from . import bursts
 from .broker_peers import BrokerStatistics, Misplaced, Speech, Worker
 from .exchange import Exchange
 from .load_balancer import Balancer, LeastRecentlyUsed
@@ -186,24 +187,24 @@ class MajordomoBroker:
             if kind is w.Request:
                 header = command
             elif kind is w.Batch and path == (b"",):
-                items = w.decode_batch(command, body[1])
-                for at in range(0, len(items), 3):
-                    self._serve_typed(port, routing_id, (items[at], b""), name, (items[at + 1], items[at + 2]), now)
+                self._serve_batch(port, routing_id, name, bursts.triples(w.decode_batch(command, body[1])), now)
                 return
             else:
                 self._control(port, routing_id, path, command, body)
                 return
         self._request(port, routing_id, path, speech, name, header, body, now)  # type: ignore[arg-type]
 
-    def _serve_typed(
-        self, port: int, routing_id: bytes, path: Sequence[bytes], name: bytes, body: Frames, now: float
-    ) -> None:
-        """One message of a batch."""
-        command = w.parse(body[0])
-        if type(command) is w.Request:
-            self._request(port, routing_id, path, Speech.MDP01, name, command, body, now)
-        else:
-            self._control(port, routing_id, path, command, body)
+    def _serve_batch(self, port: int, routing_id: bytes, name: bytes, items: Iterable[bursts.Item], now: float) -> None:
+        directory = self.exchange.directory
+        service = directory.services.get(name)
+        if service is not None and service.workers and not self.draining:
+            items = bursts.requests(self.exchange, directory.client(port, routing_id), service, items, now)
+        for request_id, *body in items:
+            path, command = (request_id, b""), w.parse(body[0])
+            if type(command) is w.Request:
+                self._request(port, routing_id, path, Speech.MDP01, name, command, body, now)
+            else:
+                self._control(port, routing_id, path, command, body)
 
     def _control(self, port: int, routing_id: bytes, path: Sequence[bytes], command: w.Command, body: Frames) -> None:
         client = self.exchange.directory.clients[port].get(routing_id)

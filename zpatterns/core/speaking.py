@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import Status
+from ..wire.message import BATCHES
 from . import compose, dialects, verdicts
 from .broker_peers import BrokerStatistics, Client, Pending, Speech, Worker
 from .machine import Frame
 from .outlet import Outlet
+
+_AGED = 0.005
+"""Seconds a request may have waited without its budget being written anew: as long as a busy network takes."""
 
 
 class Speaking:
@@ -27,16 +31,25 @@ class Speaking:
         self._giving: dict[Worker, None] = {}
         self._answering: dict[Client, None] = {}
 
-    def give(self, worker: Worker, pending: Pending, front: Frame) -> None:
-        """A request for a worker, its header as it is now; with the others of this turn if that pays."""
-        body = pending.body
-        if worker.ours and pending.header is not None and len(body) == 2:
-            payload = body[1]
-            if type(payload) is bytes and len(payload) <= compose.BATCH_ITEM:
-                worker.tick.append((pending.id, front, payload))  # type: ignore[arg-type]
-                self._giving[worker] = None
-                return
-        self._outlets[worker.port].put(dialects.to_worker(worker, pending.id, (front, *body[1:])))
+    def give(self, worker: Worker, pendings: Sequence[Pending], now: float) -> None:
+        """Requests for a worker, their budgets as they are now; with the others of this turn if that pays."""
+        ours, tick = worker.ours, worker.tick
+        for pending in pendings:
+            body = pending.body
+            header = pending.header
+            if header is None or not ours:
+                self._outlets[worker.port].put(dialects.to_worker(worker, pending.id, body))
+                continue
+            waited = now - pending.at
+            front = dialects.aged(header, waited) if waited > _AGED else body[0]
+            if len(body) == 2:
+                payload = body[1]
+                if type(payload) is bytes and len(payload) <= compose.BATCH_ITEM:
+                    tick.append((pending.id, front, payload))  # type: ignore[arg-type]
+                    continue
+            self._outlets[worker.port].put(dialects.to_worker(worker, pending.id, (front, *body[1:])))
+        if tick:
+            self._giving[worker] = None
 
     def tell(self, worker: Worker, pending: Pending, frames: Sequence[Frame]) -> None:
         """CANCEL or CREDIT for a worker of ours; it does not overtake the request itself."""
@@ -55,9 +68,8 @@ class Speaking:
         pending.answered = True
         if client is self.nobody:
             return
-        if pending.batches and len(body) == 2 and type(body[1]) is bytes and len(body[1]) <= compose.BATCH_ITEM:
-            client.answers.append((pending, bytes(body[0]), body[1]))
-            self._answering[client] = None
+        if pending.flags & BATCHES and len(body) == 2 and type(body[1]) is bytes and len(body[1]) <= compose.BATCH_ITEM:
+            self.answer_later(client, pending, bytes(body[0]), body[1])
             return
         frames = dialects.to_client(pending, body, final=final)
         if frames is None:
@@ -71,7 +83,7 @@ class Speaking:
         limit = self._error_text
         if pending.header is not None:
             body: tuple[bytes, ...] = dialects.error(
-                status, text, flags | pending.batches, of or self._incarnation, limit
+                status, text, flags | pending.flags & BATCHES, of or self._incarnation, limit
             )
         elif len(pending.path) == 2 and pending.speech is Speech.MDP01:  # with a request id, so ours
             body = (verdicts.plain(status, text, limit),)
@@ -79,6 +91,14 @@ class Speaking:
             self._statistics.untold += 1
             return
         self.answer(pending, body, final=True)
+
+    def answer_later(self, client: Client, pending: Pending, header: bytes, payload: bytes) -> None:
+        """At the end of this turn, with the others."""
+        answers = client.answers.get(pending.service)
+        if answers is None:
+            answers = client.answers[pending.service] = []
+            self._answering[client] = None
+        answers.append((pending.id, header, payload))
 
     def flush(self) -> None:
         """The turn is over."""
@@ -100,7 +120,8 @@ class Speaking:
 
     def _answer_now(self, client: Client) -> None:
         if client.answers:
-            answers, client.answers = client.answers, []
+            answers, client.answers = client.answers, {}
             put = self._outlets[client.port].put
-            for frames in dialects.batches_for(answers):
-                put(frames)
+            for service, items in answers.items():
+                for frames in dialects.batches_for(client.routing_id, service.name, items):
+                    put(frames)

@@ -6,6 +6,7 @@ A heap would keep the deadline of every answered call until it passes: at 50 000
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Generic, Protocol, TypeVar
 
@@ -44,6 +45,20 @@ class Timers(Generic[T]):
             items = self._slots[slot] = {}
             heappush(self._starts, slot)
         items[item] = None
+        if self._exact is not None and when < self._exact:
+            self._exact = when
+
+    def enter(self, items: Sequence[T], when: float) -> None:
+        """Put several that are not in here at the same time, as ``set`` does it one by one."""
+        slot = int(when * _SLOTS)
+        into = self._slots.get(slot)
+        if into is None:
+            into = self._slots[slot] = {}
+            heappush(self._starts, slot)
+        for item in items:
+            item.due = when
+            into[item] = None
+        self._count += len(items)
         if self._exact is not None and when < self._exact:
             self._exact = when
 

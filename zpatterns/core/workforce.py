@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import DecodeError
 from ..policy import Heartbeat, Limits
 from ..wire import majordomo as mdp, message as w, paranoid_pirate as pirate
-from . import dialects
+from . import bursts, dialects
 from .broker_peers import BrokerStatistics, Speech, Worker, WorkerChanged
 from .exchange import Exchange
 from .liveness import Liveness
@@ -70,13 +70,13 @@ class Workforce:
             raise DecodeError("another protocol than this worker began with", frames=body)
         if len(address):
             self._exchange.result(worker, bytes(address), body, now, final=True)
+            worker.paced(1, now)
             return
         if not worker.ours or len(body) != 2:
             raise DecodeError("a reply to no address", frames=body)
-        items = w.decode_batch(w.parse(body[0]), body[1])
-        result = self._exchange.result
-        for at in range(0, len(items), 3):
-            result(worker, items[at], (items[at + 1], items[at + 2]), now, final=True)
+        flat = w.decode_batch(w.parse(body[0]), body[1])
+        bursts.results(self._exchange, worker, bursts.triples(flat), now)
+        worker.paced(len(flat) // 3, now)
 
     def hear(
         self, routing_id: bytes, command: mdp.Ready | mdp.Result | mdp.Heartbeat | mdp.Disconnect, now: float

@@ -12,7 +12,7 @@ def watch(loop: VirtualLoop) -> None:
     machine = loop.machine
     assert type(machine) is MajordomoBroker
     assert not machine.outbox and not machine.events, "unsent or untold"
-    exchange, limits, s = machine.exchange, machine.exchange._limits, machine.statistics
+    exchange, limits, s = machine.exchange, machine.exchange.limits, machine.statistics
     pending = exchange.pending
     ended = s.answered + s.refused + s.expired + s.cancelled + s.abandoned + s.outcome_unknown + s.dead
     assert s.received == ended + len(pending), f"received and ended differ: {s} {len(pending)}"
@@ -61,6 +61,7 @@ def watch(loop: VirtualLoop) -> None:
         unserved += not service.workers
         for worker in service.workers.values():
             assert machine.workers[worker.routing_id] is worker, "a service has a worker that is gone"
+    assert exchange.directory.unserved == unserved, "services without workers miscounted"
     for request_id, each in pending.items():
         assert not each.done and each.id == request_id and each.state != NEW, "nowhere"
         assert places.get(request_id) == 1, f"in {places.get(request_id)} places: {each.state}"

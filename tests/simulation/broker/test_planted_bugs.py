@@ -20,6 +20,7 @@ from zpatterns.core.replier import Replier
 from zpatterns.core.speaking import Speaking
 from zpatterns.core.unserved import Unserved
 from zpatterns.core.workforce import Workforce
+from zpatterns.wire.message import IDEMPOTENT
 
 from . import world
 
@@ -34,7 +35,7 @@ def lost_jobs_are_forgotten(true):
 
 def everything_may_run_twice(true):
     def lost(self, pending, *, fresh):
-        pending.idempotent = True
+        pending.flags |= IDEMPOTENT
         true(self, pending, fresh=fresh)
 
     return lost
@@ -60,7 +61,7 @@ def expired_frees_its_worker(true):
             if each.done:
                 del each.worker.jobs[each.id]
                 each.worker.service.balancer.freed(each.worker)
-                self._touched[each.service] = None
+                self.touched[each.service] = None
 
     return wake
 
