@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Self
 
-from .._shell.loops import check_loop
+from .._shell.loops import check_loop, on_loop_signal
 from .._shell.proxying import Proxying
 
 log: logging.Logger = logging.getLogger("zpatterns")
@@ -32,18 +32,11 @@ class Proxy(Proxying):
     async def serve(self, *, signals: bool = False) -> None:
         """Run it until ``stop()`` is called or the task is cancelled; ``signals=True`` stops on SIGINT and SIGTERM too."""
         await self.start()
-        loop = asyncio.get_running_loop()
-        installed: list[int] = []
-        if signals and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, self._on_signal, number)
-                installed.append(number)
-        try:
-            await _on_thread(self._started().over.wait)
-        finally:
-            for installed_number in installed:
-                loop.remove_signal_handler(installed_number)
-            await self.close()
+        with on_loop_signal(self._on_signal) if signals else nullcontext():
+            try:
+                await _on_thread(self._started().over.wait)
+            finally:
+                await self.close()
 
     async def pause(self, *, timeout: float = 1.0) -> None:
         """As ``zpatterns.Proxy.pause``."""
@@ -69,8 +62,8 @@ class Proxy(Proxying):
     ) -> None:
         await self.close()
 
-    def _on_signal(self, number: int) -> None:
-        log.info("%s: stopping", signal.Signals(number).name)
+    def _on_signal(self, name: str) -> None:
+        log.info("%s: stopping", name)
         self.stop()
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
-import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Self
 
 from .._shell.guards import ForkGuard, check_made
-from .._shell.loops import check_loop
+from .._shell.loops import check_loop, on_loop_signal
 from ..core.worker import WorkerStatistics
 from ..drive.aworking import AsyncWorker
 from ..errors import Closed
@@ -46,20 +45,13 @@ class PipelineWorker:
         """Work until ``stop()``, ``stop_workers()`` or a cancel; ``signals=True``: until SIGINT and SIGTERM, too."""
         self._grace = grace
         worker = self._start()
-        loop = asyncio.get_running_loop()
-        installed: list[int] = []
-        if signals and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, self._on_signal, number)
-                installed.append(number)
-        try:
-            await self._stopped.wait()
-            await self._shut(worker)
-        finally:
-            for installed_number in installed:
-                loop.remove_signal_handler(installed_number)
-            worker.close()
-            log.info("worker %d has stopped", os.getpid())
+        with on_loop_signal(self._on_signal) if signals else nullcontext():
+            try:
+                await self._stopped.wait()
+                await self._shut(worker)
+            finally:
+                worker.close()
+                log.info("worker %d has stopped", os.getpid())
 
     def stop(self, *, grace: float | None = None) -> None:
         """Take nothing more and end within ``grace`` seconds. Call it on the loop. Returns at once."""
@@ -115,10 +107,10 @@ class PipelineWorker:
                 self._shutting.cancel()
                 raise
 
-    def _on_signal(self, number: int) -> None:
+    def _on_signal(self, name: str) -> None:
         if self._stopped.is_set():
             if self._shutting is not None:
                 self._shutting.cancel()
         else:
-            log.info("%s: stopping; once more stops at once", signal.Signals(number).name)
+            log.info("%s: stopping; once more stops at once", name)
             self._stopped.set()

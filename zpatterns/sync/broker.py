@@ -34,6 +34,8 @@ class Broker:
     ``idempotent`` or it was not taken, at most ``limits.deliveries`` times, and is a dead letter then; otherwise the caller
     gets OutcomeUnknown at once. Requests wait in bounded queues (``limits.service_queue``, ``limits.client_queue``:
     Overloaded), clients take turns, and what nobody waits for any more is dropped. Workers are known to live by heartbeats.
+    A name that nobody serves is NoSuchService, at once; for ``heartbeat.expiry`` seconds after the start, or after the last
+    worker was lost, requests wait for one to come (back).
 
     ``balance`` chooses among workers with room. ``grace``: seconds that a broker that stops gives workers to answer what
     they have; it waits for none that is known to be gone. Raises ConfigurationError and its kinds when it starts and

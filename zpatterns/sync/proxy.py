@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
-from types import FrameType, TracebackType
-from typing import Any, Self
+from types import TracebackType
+from typing import Self
 
 from .._shell.proxying import Proxying
+from .._shell.signals import on_signal
 
 log: logging.Logger = logging.getLogger("zpatterns")
 
@@ -36,17 +36,12 @@ class Proxy(Proxying):
     def run(self) -> None:
         """Run it until SIGINT or SIGTERM, or until ``stop()`` is called. Outside the main thread there are no signals."""
         proxy = self._open()
-        previous: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                previous[number] = signal.signal(number, self._on_signal)
-        try:
-            while not proxy.over.wait(1.0):
-                pass
-        finally:
-            for restored, handler in previous.items():
-                signal.signal(restored, handler)
-            self.close()
+        with on_signal(self._on_signal):
+            try:
+                while not proxy.over.wait(1.0):
+                    pass
+            finally:
+                self.close()
 
     def pause(self, *, timeout: float = 1.0) -> None:
         """Forward nothing more, from when this returns. Messages wait in libzmq's queues, up to the high-water marks.
@@ -76,8 +71,7 @@ class Proxy(Proxying):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        log.info("%s: stopping", signal.Signals(number).name)
+    def _on_signal(self, name: str) -> None:
+        log.info("%s: stopping", name)
         # not here: the interrupted code may hold the lock of an Event
         threading.Thread(target=self.stop, daemon=True).start()
