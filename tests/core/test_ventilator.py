@@ -253,6 +253,19 @@ def test_results_of_an_earlier_stage_go_on_one_by_one() -> None:
     assert [bundle.tasks for bundle in side.bundles()] == [[one, two]]
 
 
+@pytest.mark.parametrize("payload", [b"", b"\1\1", b"\xc1", b"\x92\1"])
+def test_what_is_no_value_does_not_go_on_among_those_of_others(payload: bytes) -> None:
+    side = Side()
+    side.ready(A, a=1, b=1)
+    side.put(b"1", route=[side.a, side.b])
+    side.out()
+    side.result(A, FIRST, payload)
+    assert side.statistics.undecodable == 1
+    assert side.given() == {}
+    side.result(A, FIRST, b"\xc1" * (j.ALONE + 1))  # travels alone, and whoever runs it finds out
+    assert list(side.given()[A]) == [FIRST + 1]
+
+
 def test_nothing_ends_with_a_job_that_is_alone() -> None:
     side = Side()
     side.ready(A, a=2)

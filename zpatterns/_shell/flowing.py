@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from ..codec import MSGPACK, Codec, codec_for
-from ..codec.structs import mentions_struct
 from ..core.flow import LISTED, sizes
 from ..core.machine import Frame, Frames
 from ..drive import sockets
@@ -55,7 +54,7 @@ class Settings:
             self.options = replace(options, high_water_mark=high_water_mark)
         self._context = context
         self._form = form
-        self.packs: bool = batch > 1 and mentions_struct(form)
+        self.packs: bool = batch > 1 and self.codec.pack_many is not None
         """Whether many items are encoded at once."""
         self._listed: Codec[Any] | None = None
 
@@ -78,13 +77,10 @@ class Settings:
         return LISTED, values, ()
 
     def packed(self, items: list[Any]) -> bytes | None:
-        """Many msgspec Structs as one array, encoded at once; None where that is too large, or makes nothing faster."""
-        if not self.packs:
-            return None
-        if self._listed is None:
-            self._listed = codec_for(list[self._form], limits=self.limits)  # type: ignore[name-defined]
-        payload, _ = self._listed.encode(items)
-        return payload if len(payload) <= CHUNK_BYTES else None
+        """Many as one array, encoded at once; None where that is too large, or they are to be encoded one by one."""
+        pack = self.codec.pack_many
+        payload = pack(items) if pack is not None else None
+        return payload if payload is not None and len(payload) <= CHUNK_BYTES else None
 
     def check_size(self, payload: Frame, buffers: Sequence[Frame]) -> None:
         """Raises MessageTooLarge."""

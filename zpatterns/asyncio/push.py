@@ -46,6 +46,7 @@ class Push(Generic[T]):
         self._encode = settings.codec.encode
         self._codec = settings.codec.wire_id
         self._full = min(settings.batch, ITEMS_MAX)
+        self._small = -1 if settings.bare or settings.batch == 1 else ALONE
 
     @classmethod
     def bind(
@@ -113,10 +114,12 @@ class Push(Generic[T]):
         """As ``zpatterns.Push.send``."""
         flow = self._flow or self._open()
         payload, buffers = self._encode(item)
-        if buffers or len(payload) > 65_536:
-            self._settings.check_size(payload, buffers)
         if flow.machine.waiting >= self._most:
             await self._room(flow, timeout)
+        if not buffers and len(payload) <= self._small:
+            flow.put_small(self._codec, payload)
+            return
+        self._settings.check_size(payload, buffers)
         if self._settings.bare:
             flow.put_bare((buffers[0] if buffers else payload,))
         else:
@@ -324,11 +327,15 @@ class Pull(Generic[T]):
             while True:
                 if not self._payloads:
                     await self._fill(None)
-                payload = self._payloads.pop()
-                if self._codec < 0:
-                    yield payload if self._codec == LISTED else self._bare(payload)
+                payloads = self._payloads  # of one message: whoever else reads takes from the same list
+                pop = payloads.pop
+                if self._codec == LISTED:
+                    while payloads:
+                        yield pop()
+                elif self._codec < 0:
+                    yield self._bare(pop())
                 else:
-                    yield decode(self._codec, payload, self._buffers)
+                    yield decode(self._codec, pop(), self._buffers)
         except Closed:
             return
 
@@ -355,7 +362,7 @@ class Pull(Generic[T]):
         """As ``zpatterns.Pull.close``."""
         flow, self._flow = self._flow, None
         self._closed = True
-        self._payloads = []
+        self._payloads.clear()
         if flow is not None and not self._fork.forked:
             flow.close()
             if self._finalizer is not None:

@@ -52,18 +52,25 @@ class Outflow:
 
     def put(self, codec: int, payload: Frame, buffers: Frames = ()) -> None:
         """One typed item."""
+        if not buffers and type(payload) is bytes and len(payload) <= j.ALONE and self._batch > 1:
+            self.put_small(codec, payload)
+            return
         self.waiting += 1
         self.statistics.items += 1
-        if buffers or type(payload) is not bytes or len(payload) > j.ALONE or self._batch == 1:
-            self._close()
-            self._messages.append((1, (j.item(codec), payload, *buffers)))
-            return
+        self._close()
+        self._messages.append((1, (j.item(codec), payload, *buffers)))
+
+    def put_small(self, codec: int, payload: bytes) -> None:
+        """One typed item of at most ``ALONE`` bytes: it shares a message with those before and behind it."""
         if codec != self._codec:
             self._close()
             self._codec = codec
-        self._items.append(payload)
-        self._bytes += len(payload)
-        if len(self._items) >= self._batch or self._bytes >= j.CHUNK_BYTES:
+        self.waiting += 1
+        self.statistics.items += 1
+        items = self._items
+        items.append(payload)
+        size = self._bytes = self._bytes + len(payload)
+        if size >= j.CHUNK_BYTES or len(items) >= self._batch:
             self._close()
 
     def put_many(self, codec: int, payloads: list[bytes]) -> None:

@@ -204,6 +204,9 @@ class Ventilator:
         ids, payload, buffers = j.opened(command, rest)
         codec, count = command.codec, command.count
         if count == 1:
+            task = self.tasks.get(ids[0])
+            if codec == MSGPACK and task is not None and task.step + 1 < len(task.route):
+                j.check_one(payload)  # what is no value must not get among those of others, in an array
             self._result(routing_id, worker, ids[0], payload, codec, buffers)
             return
         payloads = None if codec == MSGPACK else j.split(codec, count, payload)

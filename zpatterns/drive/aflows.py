@@ -32,8 +32,11 @@ class _Waiting:
             waiter = self.loop.create_future()
             self._waiters.append(waiter)
             try:
-                async with asyncio.timeout_at(over):
+                if over is None:
                     await waiter
+                else:
+                    async with asyncio.timeout_at(over):
+                        await waiter
             except TimeoutError:
                 return condition()
             finally:
@@ -62,8 +65,14 @@ class AsyncOutflow:
         self._loop = AsyncLoop(_Telling(self.machine, self._pipe, limits, self._waiting), _nothing, self.close)
 
     def put(self, codec: int, payload: Frame, buffers: Frames) -> None:
-        """One typed item: with the others of this tick."""
+        """One typed item that travels alone."""
         self.machine.put(codec, payload, buffers)
+        if not self._loop.flushing:
+            self._loop.soon(self._loop.flush)
+
+    def put_small(self, codec: int, payload: bytes) -> None:
+        """One typed item: with the others of this tick."""
+        self.machine.put_small(codec, payload)
         if not self._loop.flushing:
             self._loop.soon(self._loop.flush)
 

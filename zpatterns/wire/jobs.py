@@ -265,6 +265,12 @@ def split(codec: int, count: int, payload: Buffer) -> list[bytes]:
     return [whole[start:stop] for start, stop in pairwise(marks)]
 
 
+def check_one(payload: Buffer) -> None:
+    """Raises DecodeError for a payload that is not one msgpack value. One that travels alone in any case is not looked at."""
+    if len(payload) <= ALONE:
+        split(MSGPACK, 1, b"\x91" + payload)
+
+
 def opened(command: Jobs | Results, rest: Sequence[Buffer]) -> tuple[list[int], Buffer, Sequence[Buffer]]:
     """Ids, payload and buffers, from the frames behind the header. The payload of several is an array of theirs."""
     if len(rest) < 2 or (command.count > 1 and (len(rest) > 2 or len(rest[1]) > PAYLOAD_MAX)):
