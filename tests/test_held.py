@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from collections.abc import Iterator
 from itertools import islice
 
@@ -39,14 +40,17 @@ def publish(publisher: zpatterns.Publisher) -> None:
 
 def test_a_loop_holds_the_subscriber_that_it_reads() -> None:
     with zpatterns.Publisher("tcp://127.0.0.1:*") as publisher:
-        messages = iter(zpatterns.Subscriber(publisher.endpoint, NUMBERS))
-        streamed = zpatterns.Subscriber(publisher.endpoint).stream(NUMBERS)
+        first, second = zpatterns.Subscriber(publisher.endpoint, NUMBERS), zpatterns.Subscriber(publisher.endpoint)
+        gone = [weakref.ref(first), weakref.ref(second)]
+        messages, streamed = iter(first), second.stream(NUMBERS)
+        del first, second
         publish(publisher)
         for reader in (messages, streamed):
             assert [message.body for message in islice(reader, 5)] == [0, 1, 2, 3, 4]
         del messages, streamed, reader
         gc.collect()
-        until(lambda: publisher.statistics.unsubscribed >= 2, "nobody reads any more: they are closed")
+        assert [each() for each in gone] == [None, None], "nobody reads any more"
+        until(lambda: publisher.statistics.unsubscribed >= 2, "they are closed")
 
 
 def test_the_stream_and_the_future_hold_their_client() -> None:

@@ -273,7 +273,7 @@ class Stream(Generic[T_co]):
         self._closed = False
 
     def _hear(self, event: Call | Part) -> None:
-        if isinstance(event, Part):
+        if isinstance(event, Part) and not self._closed:
             self._parts.append(event)
         self._wake()
 

@@ -341,7 +341,8 @@ class Stream(Generic[T_co]):
     def _hear(self, event: Call | Part) -> None:
         with self._changed:
             if isinstance(event, Part):
-                self._parts.append(event)
+                if not self._closed:  # it was under way when the reader left
+                    self._parts.append(event)
             else:
                 self._ended = True  # call.done says so before the last parts have been handed over
             self._changed.notify_all()
