@@ -190,7 +190,7 @@ async def _map(role: Role) -> None:
     pipeline, stage = _pipeline(role.endpoint)
     number = 0
     async with pipeline:
-        await pipeline.wait_for_workers(stage, count=2)
+        await pipeline.wait_for_workers(stage, count=2, timeout=20.0)
         clock = role.clock()
         orders: Iterator[Order] = repeat(ORDER)
         async for _ in pipeline.map(orders, stage, window=WINDOW):
