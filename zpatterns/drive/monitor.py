@@ -5,10 +5,12 @@ pyzmq's own monitor address is made of the file descriptor, which is reused (pyz
 
 from __future__ import annotations
 
+import select
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
 from struct import unpack
+from time import monotonic
 from typing import Any
 
 import zmq
@@ -60,14 +62,16 @@ def release(context: zmq.Context[Any], bound: zmq.Socket[bytes], endpoint: str) 
 class Parting:
     """Closes a socket; ``over()`` when what was unsent has gone out, or its linger has passed, and its address is free.
 
-    libzmq does that in threads of its own and tells nobody but a monitor, which stops with the socket.
+    libzmq does that in threads of its own and tells nobody but a monitor, whose socket is closed together with the watched
+    one: the other end of it can then send no more. Asking for EVENT_MONITOR_STOPPED is no way: libzmq sends it with a call
+    that blocks, and when we have left, the thread that closes all sockets of the context would wait for ever.
     """
 
     def __init__(self, context: zmq.Context[Any], closing: zmq.Socket[bytes], linger: float) -> None:
         address = f"inproc://zpatterns.monitor.{next(_numbers)}"
         self._watcher: zmq.Socket[bytes] | None = None
         with suppress(zmq.ZMQError):  # the context was terminated: there is nothing to wait for
-            closing.monitor(address, zmq.EVENT_MONITOR_STOPPED)
+            closing.monitor(address, zmq.EVENT_BIND_FAILED)  # which cannot happen any more
             watcher: zmq.Socket[bytes] = context.socket(zmq.PAIR)
             watcher.set(zmq.LINGER, 0)
             watcher.connect(address)
@@ -76,11 +80,18 @@ class Parting:
 
     def over(self, wait: float = 0.0) -> bool:
         """Whether it is, after at most ``wait`` seconds. Ask until it is, or call ``leave``."""
-        if self._watcher is None:
+        watcher = self._watcher
+        if watcher is None:
             return True
+        until = monotonic() + wait
         with suppress(zmq.ZMQError):
-            if not self._watcher.poll(int(wait * 1000)):
-                return False
+            changes = select.poll()
+            changes.register(int(watcher.get(zmq.FD)), select.POLLIN)
+            while int(watcher.get(zmq.EVENTS)) & zmq.POLLOUT:
+                left = until - monotonic()
+                if left <= 0:
+                    return False
+                changes.poll(int(left * 1000) + 1)
         self.leave()
         return True
 
