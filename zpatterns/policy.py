@@ -163,7 +163,8 @@ class SocketOptions:
     keepalive_count: int = 3
     """TCP keepalive: a half-open link is noticed in 4 s, not after 15 minutes."""
     retransmit_timeout: float = 3.0
-    """ZMQ_TCP_MAXRT: the same for a link with data under way."""
+    """ZMQ_TCP_MAXRT: the same for a link with data under way. Not for Publisher, Push and Pair, whose peer may rightly read
+    nothing for longer: the system's own limit holds there, 15 minutes in Linux; ``extra={"TCP_MAXRT": 3000}`` sets another."""
     multicast_rate: int = 40_000
     """Kilobits per second that a publisher may send over pgm and epgm, and that is lost beyond. libzmq's default is 100."""
     multicast_recovery: float = 2.0

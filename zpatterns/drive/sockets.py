@@ -44,6 +44,9 @@ _poll: Any = zmq_poll
 Socket = zmq.Socket[bytes]
 MULTICAST: tuple[int, ...] = (zmq.PUB, zmq.SUB, zmq.XPUB, zmq.XSUB)
 """The kinds that speak pgm and epgm."""
+_PATIENT: tuple[int, ...] = (zmq.PUSH, zmq.PAIR, zmq.PUB, zmq.XPUB)
+"""The kinds whose peer may rightly read nothing for a while. To the kernel that looks as if it were stopped: TCP_MAXRT would
+cut the connection, and all that is under way on it would be lost. 0 leaves it to the system, 15 minutes in Linux."""
 Context: TypeAlias = zmq.Context[Any]
 """What ``context=`` takes: a ``zmq.Context``."""
 
@@ -85,7 +88,7 @@ def open_socket(
         "TCP_KEEPALIVE_IDLE": options.keepalive_idle,
         "TCP_KEEPALIVE_INTVL": options.keepalive_interval,
         "TCP_KEEPALIVE_CNT": options.keepalive_count,
-        "TCP_MAXRT": _ms(options.retransmit_timeout),
+        "TCP_MAXRT": 0 if kind in _PATIENT else _ms(options.retransmit_timeout),
         "MAXMSGSIZE": limits.message,
         "IPV6": int(ipv6),
     }
