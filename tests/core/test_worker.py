@@ -304,14 +304,14 @@ def test_before_its_first_turn_it_has_no_time() -> None:
 def test_many_results_are_cut() -> None:
     machine = StageWorker({"a": (Rule(LOOP), 1000)}, incarnation=b"1")
     machine.link(0, Link.UP, 0.0)
-    machine.receive(0, (j.jobs("a", 3, 1, 1, 150), *several(3, range(150))), 0.0)
+    machine.receive(0, (j.jobs("a", 3, 1, 1, 600), *several(3, range(600))), 0.0)
     machine.dispatch(0.0)
     for event in machine.events:
         for job in event.jobs:
             machine.reply(job, 1, b"")
     machine.flush(0.0)
     counts = [j.parse(entry[1][0]) for entry in machine.outbox]
-    assert [command.count for command in counts if type(command) is j.Results] == [64, 64, 22]
+    assert [command.count for command in counts if type(command) is j.Results] == [256, 256, 88]
 
 
 def test_jobs_of_one_message_are_opened_when_they_are_looked_at() -> None:
