@@ -4,6 +4,7 @@ Each process imports this file and runs the ``worker`` that it finds at its top,
 Usually the broker is a program of its own, and this one ends with ``worker.run(processes=4)``.
 """
 
+import logging
 import os
 import signal
 import threading
@@ -15,6 +16,7 @@ WHO = Method("calc.who", None, int, idempotent=True)
 QUICK = Heartbeat(interval=0.2)  # so that a killed process is noticed soon
 BACKEND = os.environ.setdefault("CALC_BACKEND", f"ipc:///tmp/calc-{os.getpid()}")  # the processes inherit it
 
+logging.basicConfig(level=logging.ERROR)  # a warning would say which process was replaced
 worker = ReplyServer.worker(BACKEND, name="calc", threads=1, heartbeat=QUICK)
 
 

@@ -90,7 +90,9 @@ ledger.Ledger.check_off = with_faults
 questions.count_lines = lambda text: Lines(total=7, blank=77)
 def broken(client, method, call):
     raise LookupError
-client.read_stream = broken
+async def broken_async(client, method, call):
+    raise LookupError
+client.read_stream, client.read_stream_async = broken, broken_async
 """
 
 
