@@ -484,6 +484,17 @@ def test_the_other_end_of_inproc_is_over(make: Maker) -> None:
     assert list(right) == []
 
 
+def test_close_does_not_wait_for_what_has_gone_out(make: Maker) -> None:
+    """Sent a moment ago, it was on its way only when close() had looked: then close() waited for all of linger."""
+    for transport in TRANSPORTS:
+        for _ in range(5):
+            one, other = make.both(transport, int, options=SocketOptions(linger=4 * LIMIT))
+            one.send(1)
+            in_threads(1, lambda _, one=one: one.close())
+            assert other.receive() == 1
+            in_threads(1, lambda _, other=other: other.close())
+
+
 def test_close_takes_at_most_linger(make: Maker) -> None:
     options = SocketOptions(high_water_mark=5, linger=0.5)
     one, _ = make.both("inproc", int, options=options)

@@ -208,8 +208,10 @@ class BlockingPairing:
         until = monotonic() + self._linger
         if error is None:
             try:
+                loop.flush()  # what was posted a moment ago
                 while machine.paired and machine.queue and monotonic() < until:
                     loop.turn(lambda: not machine.queue, until)
+                    loop.flush()  # there may be room now
                 machine.close()
                 while not machine.answered and monotonic() < until:
                     loop.turn(lambda: machine.answered, until)
