@@ -44,11 +44,18 @@ async def scenario(calls: int, seed: int, workers: int = 200) -> tuple[Ends, dic
             await asyncio.sleep(0.01)
         assert not replier.running and not replier.queued and not replier._jobs
         mine, theirs = asdict(client.statistics), asdict(server.statistics)
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert asyncio.all_tasks() == before
+    await settled(before)
     _check(calls, ends, mine, theirs)
     return ends, mine, theirs
+
+
+async def settled(before: set[asyncio.Task[Any]]) -> None:
+    """Tasks that were cancelled have ended."""
+    for _ in range(1000):
+        if asyncio.all_tasks() == before:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"left behind: {asyncio.all_tasks() - before}")
 
 
 def _check(calls: int, ends: Ends, mine: dict[str, int], theirs: dict[str, int]) -> None:

@@ -271,8 +271,8 @@ def test_a_message_that_is_withdrawn_leaves_a_gap_and_is_counted():
     telling.publish()
     telling.publish()
     telling.pump()
-    telling.machine.withdraw(1)
-    telling.machine.withdraw(99)
+    telling.machine.withdraw(1, 1)
+    telling.machine.withdraw(99, 99)
     telling.room = 10
     telling.machine.wake(1.0)
     telling.pump()

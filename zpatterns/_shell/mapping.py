@@ -52,6 +52,8 @@ class Course:
         """Jobs that were taken and not given back. Whoever gives results back counts them off."""
         self.route: list[Line] = list(lines)
         """Of its tasks, and of no others."""
+        self.over: bool = False
+        """No more results will be asked for."""
         self._encode = stages[0].job_codec.encode
         self._codec = stages[0].job_codec.wire_id
         self._decode = stages[-1].result_codec.decode
@@ -178,6 +180,7 @@ class Course:
 
     def end(self, workers: int) -> None:
         """No more results will be asked for."""
+        self.over = True
         if self._progress is not None:
             self._progress.close(self.open, workers)
 

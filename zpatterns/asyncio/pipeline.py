@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from operator import length_hint
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 from weakref import finalize
 
+from .._shell.amapping import results
 from .._shell.dropped import watch
 from .._shell.guards import ForkGuard, checked_endpoint
 from .._shell.loops import check_loop
@@ -34,7 +34,6 @@ T = TypeVar("T")
 U = TypeVar("U")
 A = TypeVar("A")
 B = TypeVar("B")
-_SLICE = 0.25
 
 
 class _StageOf:
@@ -205,7 +204,7 @@ class Pipeline:
         errors: Literal["raise", "yield"] = "raise",
         progress: bool = False,
     ) -> Any:
-        """As ``zpatterns.Pipeline.map``, with ``async for``."""
+        """As ``zpatterns.Pipeline.map``, with ``async for``. An ``anext`` that was cancelled, or timed out, loses no result."""
         self._fork.check()
         check_map(window, errors)
         mine = self._stages.mine(stages)
@@ -223,77 +222,7 @@ class Pipeline:
             errors=errors,
             progress=shown,
         )
-        if isinstance(jobs, AsyncIterable):
-            return self._fed(ventilator, course, run, jobs)
-        return self._results(ventilator, course, run, iter(jobs))
-
-    async def _results(
-        self, ventilator: AsyncVentilator, course: Course, run: AsyncRun, jobs: Iterator[Any]
-    ) -> AsyncIterator[Any]:
-        more = True
-        workers = ventilator.machine.workers
-        try:
-            while True:
-                if more and course.hungry:
-                    ventilator.put(course.take(jobs))
-                    more = not course.room
-                results = course.results()
-                if results:
-                    course.look(len(workers))
-                    for result in results:
-                        course.open -= 1
-                        yield result
-                elif not more and not course.open:
-                    return
-                else:
-                    await self._wait(ventilator, course, run)
-        finally:
-            ventilator.cancel(course.route)
-            course.end(len(workers))
-
-    async def _fed(
-        self, ventilator: AsyncVentilator, course: Course, run: AsyncRun, jobs: AsyncIterable[Any]
-    ) -> AsyncIterator[Any]:
-        """A task reads the jobs, so that results are given while it waits for the next."""
-        room = asyncio.Event()
-
-        async def feed() -> None:
-            async for job in jobs:
-                ventilator.put(course.take(iter((job,))))
-                while not course.room:
-                    room.clear()
-                    await room.wait()
-
-        feeder = asyncio.ensure_future(feed())
-        feeder.add_done_callback(lambda _: run.wake())
-        workers = ventilator.machine.workers
-        try:
-            while True:
-                results = course.results()
-                if results:
-                    course.look(len(workers))
-                    for result in results:
-                        course.open -= 1
-                        room.set()
-                        yield result
-                elif feeder.done():
-                    feeder.result()  # what the producer raised, is raised here
-                    if not course.open:
-                        return
-                    await self._wait(ventilator, course, run)
-                else:
-                    await self._wait(ventilator, course, run)
-        finally:
-            feeder.cancel()
-            await asyncio.gather(feeder, return_exceptions=True)
-            ventilator.cancel(course.route)
-            course.end(len(workers))
-
-    async def _wait(self, ventilator: AsyncVentilator, course: Course, run: AsyncRun) -> None:
-        await run.wait(_SLICE)
-        course.look(len(ventilator.machine.workers))
-        if ventilator.ended and not run.ended:
-            raise Closed("the pipeline was closed")
+        return results(self, ventilator, course, run, jobs)
 
     @property
     def dead_letters(self) -> list[DeadLetter]:
@@ -360,10 +289,13 @@ class Pipeline:
         if self._ventilator is not None:
             if not self._ventilator.loop.is_closed():
                 check_loop(self._ventilator.loop, "pipeline")
-                await self._ventilator.part()
-            self._ventilator.close()
-            if self._finalizer is not None:
-                self._finalizer.detach()
+            try:
+                if not self._ventilator.loop.is_closed():
+                    await self._ventilator.part()
+            finally:
+                self._ventilator.close()
+                if self._finalizer is not None:
+                    self._finalizer.detach()
 
     async def __aenter__(self) -> Self:
         self._open()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from weakref import finalize
 
+from .._shell.amapping import Lasting
 from .._shell.dropped import watch
 from .._shell.flowing import Settings
 from .._shell.guards import ForkGuard, check_made
@@ -199,12 +200,13 @@ class Push(Generic[T]):
 
     async def close(self) -> None:
         """Wait until libzmq has taken what waits, at most ``linger`` seconds, and close. Idempotent."""
-        flow, self._flow = self._flow, None
-        self._closed = True
+        flow = self._flow
         if flow is not None and not self._fork.forked:
+            if not flow.loop.is_closed():
+                check_loop(flow.loop, "Push")
+            self._flow, self._closed = None, True
             try:
                 if not flow.loop.is_closed():
-                    check_loop(flow.loop, "Push")
                     flow.flush()
                     if flow.machine.waiting:
                         await flow.wait_below(1, self._settings.options.linger)
@@ -212,6 +214,7 @@ class Push(Generic[T]):
                 flow.close()
                 if self._finalizer is not None:
                     self._finalizer.detach()
+        self._closed = True
 
     async def __aenter__(self) -> Self:
         self._open()
@@ -321,7 +324,10 @@ class Pull(Generic[T]):
             else:
                 self._codec, self._payloads, self._buffers = self._settings.unpacked(chunk)
 
-    async def __aiter__(self) -> AsyncIterator[T]:
+    def __aiter__(self) -> AsyncIterator[T]:
+        return Lasting(self._items)
+
+    async def _items(self) -> AsyncGenerator[T, None]:
         decode = self._decode
         try:
             while True:

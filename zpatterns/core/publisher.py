@@ -224,14 +224,19 @@ class Publisher:
         """Whether that message has not been taken yet. Ask after a flush."""
         return bool(self.blocked) and any(held.ticket == ticket for held in self.blocked)
 
-    def withdraw(self, ticket: int) -> None:
-        """Do not send it any more: its deadline has passed, and its caller is told."""
+    def withdraw(self, first: int, last: int) -> int:
+        """Do not send these any more: their deadline has passed, or nobody wants them sent. How many messages that were."""
+        kept: deque[Held] = deque()
+        dropped = 0
         for held in self.blocked:
-            if held.ticket == ticket:
-                self.blocked.remove(held)
-                self.statistics.published -= held.count
-                self.statistics.dropped += held.count
-                return
+            if first <= held.ticket <= last:
+                dropped += held.count
+            else:
+                kept.append(held)
+        self.blocked = kept
+        self.statistics.published -= dropped
+        self.statistics.dropped += dropped
+        return dropped
 
     def wait(self, awaited: Awaited) -> bool:
         """Whether there are enough subscribers; if not, ``Enough`` comes when there are."""
@@ -252,7 +257,9 @@ class Publisher:
         if kind not in (b"\0", b"\1"):
             counts.undecodable += 1
         elif prefix.startswith(wire.NONCE_TOPIC):
-            if kind == b"\1" and len(prefix) == len(wire.NONCE_TOPIC) + wire.NONCE_BYTES:
+            if len(prefix) != len(wire.NONCE_TOPIC) + wire.NONCE_BYTES:
+                counts.undecodable += 1
+            elif kind == b"\1":
                 counts.echoed += 1
                 self._echo(prefix, now)
         elif kind == b"\1":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -58,7 +59,7 @@ class AsyncPublisher:
         """One typed message, with the others of this tick."""
         self._begin()
         self.machine.publish(topic, codec, payload, buffers, self._now)
-        return self._blocking() if blocks else self._turn()
+        return self._blocking(self.machine.ticket) if blocks else self._turn()
 
     def publish_many(
         self, topic: bytes, codec: int, encoded: Iterable[tuple[bytes, Sequence[Frame]]], blocks: bool
@@ -66,9 +67,10 @@ class AsyncPublisher:
         """Messages that share frames."""
         self._begin()
         now, publish = self._now, self.machine.publish
+        first = self.machine.ticket + 1
         for payload, buffers in encoded:
             publish(topic, codec, payload, buffers, now)
-        return self._blocking() if blocks else self._turn()
+        return self._blocking(first) if blocks else self._turn()
 
     def publish_lists(self, topic: bytes, codec: int, lists: Iterable[tuple[bytes, int]]) -> Awaitable[None]:
         """The same where each so many are encoded as one array."""
@@ -81,7 +83,7 @@ class AsyncPublisher:
         """Frames as they are."""
         self._begin()
         self.machine.publish_plain(frames, self._now)
-        return self._blocking() if blocks else self._turn()
+        return self._blocking(self.machine.ticket) if blocks else self._turn()
 
     def _begin(self) -> None:
         """The first of a tick has what is published sent at its end."""
@@ -106,24 +108,33 @@ class AsyncPublisher:
             self._loop.flush_now()
         self._sent = self.machine.statistics.published
 
-    def _blocking(self) -> Awaitable[None]:
+    def _blocking(self, first: int) -> Awaitable[None]:
         self._flush()
-        ticket = self.machine.ticket
-        if not self.machine.waits(ticket):
+        last = self.machine.ticket
+        if not self.machine.waits(last):
             return self.done
-        return self.loop.create_task(self._wait(ticket))
+        waiting = self.loop.create_task(self._wait(first, last))
+        waiting.add_done_callback(partial(self._waited, first, last))
+        return waiting
 
-    async def _wait(self, ticket: int) -> None:
-        """The slowest subscriber has no room."""
+    async def _wait(self, first: int, last: int) -> None:
+        """The slowest subscriber has no room for these."""
         deadline = monotonic() + self._patience
-        while self.machine.waits(ticket) and not self.closed:
+        while self.machine.waits(last):
+            if self.closed:
+                raise Closed("the publisher was closed, and a subscriber had no room: the message was not sent")
             if monotonic() >= deadline:
-                self.machine.withdraw(ticket)
+                dropped = self.machine.withdraw(first, last)
+                what = "the message was" if first == last else f"{dropped} of {last - first + 1} messages were"
                 raise Overloaded(
-                    f"a subscriber had no room within {self._patience} s: the message was not sent. With Overflow.BLOCK the "
+                    f"a subscriber had no room within {self._patience} s: {what} not sent. With Overflow.BLOCK the "
                     "slowest subscriber holds up all; give it more time, or publish less"
                 )
             await asyncio.sleep(0.002)  # the machine tries again by itself; this only looks
+
+    def _waited(self, first: int, last: int, waiting: asyncio.Task[None]) -> None:
+        if waiting.cancelled():  # maybe before it had begun; whoever cancels does not expect that it goes out later
+            self.machine.withdraw(first, last)
 
     async def wait(self, expects: Any, count: int, timeout: float) -> int:
         """Until so many subscriptions are there; how many there are. Raises RequestTimeout with what there was."""

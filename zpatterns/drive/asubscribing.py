@@ -73,14 +73,16 @@ class AsyncSubscriber:
 
     async def wait(self, intake: Intake) -> None:
         """Until there may be something, or nothing comes any more."""
-        if intake.application is not None:
+        before: asyncio.Future[None] | None = intake.application
+        if before is not None and not before.done():  # one that was cancelled has only not heard of it yet
             raise ConfigurationError("another task waits for the next message already: each queue has one reader")
         waiting: asyncio.Future[None] = self.loop.create_future()
         intake.application = waiting
         try:
             await waiting
         finally:
-            intake.application = None
+            if intake.application is waiting:
+                intake.application = None
 
     async def ready(self, publishers: int, timeout: float) -> list[tuple[str, ...]] | None:
         """The publishers that have shown, so many at every port, that all subscriptions are in place; None: not in time."""

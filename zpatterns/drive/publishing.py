@@ -109,7 +109,7 @@ class BlockingPublisher:
         while machine.waits(ticket):
             now = monotonic()
             if now >= deadline:
-                machine.withdraw(ticket)
+                machine.withdraw(ticket, ticket)
                 raise Overloaded(
                     f"a subscriber had no room within {self._patience} s: the message was not sent. With Overflow.BLOCK the "
                     "slowest subscriber holds up all; give it more time, or publish less"
