@@ -14,7 +14,21 @@ from typing import Any
 
 from tests.worlds import Awaiting, Blocking
 
-from . import brokered, cancels, cycles, jobs, kills, lies, malformed, partition
+from . import (
+    brokered,
+    cancels,
+    cycles,
+    exits,
+    hostile,
+    jobs,
+    kills,
+    lies,
+    malformed,
+    openings,
+    partition,
+    stalls,
+    storms,
+)
 
 SHARE = 0.999
 """Of the calls end within their deadline + 100 ms ..."""
@@ -88,6 +102,12 @@ def main() -> int:
         failed += report("malformed, asyncio", lambda: _malformed_asyncio(given.messages, given.seed))
         failed += report("lies", lambda: str(dict(lies.scenario(10 * given.messages, given.seed))))
         failed += report("open and close", lambda: _cycles(given.cycles, folder))
+        failed += report("cancel storms", lambda: _storms(given.calls, given.seed))
+        failed += report("hostile peers", lambda: str(hostile.scenario(given.messages, given.seed)))
+        failed += report("open and close, the other patterns", lambda: str(openings.scenario(given.cycles, folder)))
+        failed += report("stopped for 3 s under load", lambda: str(stalls.scenario(3.0)))
+        failed += report("stopped for 10 s under load", lambda: str(stalls.scenario(10.0)))
+        failed += report("exit with unsent data", _exits)
     return 1 if failed else 0
 
 
@@ -127,12 +147,24 @@ def _cancels(calls: int, seed: int) -> str:
     return f"{dict(ends.by)}; client {mine}; server {theirs}"
 
 
+def _storms(calls: int, seed: int) -> str:
+    found = asyncio.run(storms.scenario(calls, seed))
+    return "; ".join(f"{name} {dict(ends)}" for name, ends in found.items())
+
+
 def _malformed_asyncio(messages: int, seed: int) -> str:
     world = Awaiting()
     try:
         return str(dict(malformed.scenario(world, messages, seed)))
     finally:
         world.shut()
+
+
+def _exits() -> str:
+    took = exits.scenario(60.0)
+    slow = {name: seconds for name, seconds in took.items() if seconds > exits.PROMISE}
+    assert not slow, slow
+    return f"{len(took)} programs, the slowest ended after {max(took.values()):.2f} s"
 
 
 def _cycles(count: int, folder: Path) -> str:
