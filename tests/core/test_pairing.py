@@ -505,3 +505,15 @@ def test_a_pair_that_is_over() -> None:
         assert end.machine.wakes_at is None
         end.link(Link.DOWN)
         assert end.machine.over
+
+
+def test_a_greeting_after_the_farewell() -> None:
+    """A late word of the connection had us greet once more, and the peer answered while it closed."""
+    end = connected()
+    end.receive(w.bye(0))
+    end.events()
+    end.welcomed()
+    assert not end.machine.paired
+    assert not end.events()
+    end.greeted(OTHER)
+    assert end.machine.paired

@@ -116,6 +116,8 @@ class Pairing:
         self._owes_welcome = False
         self._reopening = False
         self._peer: bytes = b""
+        self._parted: bytes = b""
+        """The peer that said farewell last."""
         self._received = 0
         self._earlier: dict[bytes, int] = {}
         """Peers that had their turn, and how many items came from each: one may come back."""
@@ -187,6 +189,7 @@ class Pairing:
             self._greeted(command)
         else:
             self._count(command.sent)
+            self._parted = self._peer
             if not self.closed:
                 self._bye()  # the answer: all that came before is here
             self._part("it was closed", closed=True)
@@ -199,6 +202,8 @@ class Pairing:
         self.events.append(Received(codec, frames))
 
     def _greeted(self, hello: w.Hello) -> None:
+        if hello.incarnation == self._parted:
+            return  # it is closing, and answers a greeting that was under way
         if hello.incarnation != self._peer:
             if self.paired:
                 self._part("another has taken its place", closed=False)
