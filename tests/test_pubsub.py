@@ -566,9 +566,14 @@ def test_what_a_publisher_cannot_do(world: Blocking | Awaiting) -> None:
     with publisher(world, "tcp://127.0.0.1:*", limits=Limits(message=10_000)) as pub:
         with pytest.raises(ConfigurationError, match="open placeholders"):
             pub.publish(TEMP, Reading(celsius=1.0))
+        with pytest.raises(ConfigurationError, match="subscriptions are to a Topic"):
+            pub.wait_for_subscribers("note")
         with pytest.raises(TypeError, match="expected Reading"):
             pub.publish(A1, Note(text="no"))
         for publish in (pub.publish, lambda topic, body: pub.publish_many(topic, [body])):
+            for topic in ("note", b"note", None, 1):
+                with pytest.raises(ConfigurationError, match=r"published on a Topic.*publish_plain"):
+                    publish(topic, "utf-8")
             with pytest.raises(MessageTooLarge):
                 publish(NOTE, Note(text="x" * 20_000))
             with pytest.raises(MessageTooLarge):

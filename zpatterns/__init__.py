@@ -6,8 +6,15 @@ from ._shell.delivery import Message
 from ._shell.stages import Stage
 from .codec import Codec, codec_for
 from .contract import Method, StreamMethod, Topic
-from .core.heard import Gap
+from .core.broker_peers import BrokerStatistics
+from .core.calls import RequestClientStatistics
+from .core.crew import PipelineStatistics
+from .core.flow import PushPullStatistics
+from .core.heard import Gap, SubscriberStatistics
+from .core.jobs import ReplyServerStatistics
 from .core.pairing import PairStatistics
+from .core.publisher import PublisherStatistics
+from .core.worker import PipelineWorkerStatistics
 from .drive.steering import ProxyStatistics
 from .endpoint import Insecure
 from .errors import (
@@ -54,6 +61,7 @@ __all__ = [
     "AddressInUse",
     "AuthenticationError",
     "Broker",
+    "BrokerStatistics",
     "Closed",
     "Codec",
     "ConfigurationError",
@@ -80,16 +88,22 @@ __all__ = [
     "PeerUnavailable",
     "PermissionDenied",
     "Pipeline",
+    "PipelineStatistics",
     "PipelineWorker",
+    "PipelineWorkerStatistics",
     "ProtocolViolation",
     "Proxy",
     "ProxyStatistics",
     "Publisher",
+    "PublisherStatistics",
     "Pull",
     "Push",
+    "PushPullStatistics",
     "ReplyError",
     "ReplyServer",
+    "ReplyServerStatistics",
     "RequestClient",
+    "RequestClientStatistics",
     "RequestContext",
     "RequestTimeout",
     "Retry",
@@ -99,6 +113,7 @@ __all__ = [
     "Stream",
     "StreamMethod",
     "Subscriber",
+    "SubscriberStatistics",
     "Topic",
     "TransportUnavailable",
     "WrongLoopError",

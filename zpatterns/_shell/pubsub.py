@@ -67,6 +67,14 @@ def publisher_pump(
     return machine, Pump(machine, [port], limits), port
 
 
+def not_a_topic(given: object) -> ConfigurationError:
+    """What was published on is no topic."""
+    return ConfigurationError(
+        f"a typed message is published on a Topic, such as Topic('lab.temperature', float), not {given!r}; "
+        "frames as they are go out with publish_plain(frames)"
+    )
+
+
 def check_publisher_overflow(overflow: Overflow) -> None:
     """libzmq has no more ways than two."""
     if overflow not in (Overflow.DROP_NEWEST, Overflow.BLOCK):
@@ -125,6 +133,8 @@ def expecting(topic: Topic[Any] | bytes) -> Callable[[bytes], bool]:
     """Whether a subscription to some prefix is one to a topic, or to messages that begin with these bytes."""
     if isinstance(topic, Topic):
         return topic.expects
+    if not isinstance(topic, bytes):
+        raise ConfigurationError(f"subscriptions are to a Topic, or to messages that begin with bytes, not {topic!r}")
     return lambda prefix: topic.startswith(prefix) or prefix.startswith(topic)
 
 

@@ -19,6 +19,7 @@ from .._shell.pubsub import (
     encoded_each,
     encoded_lists,
     expecting,
+    not_a_topic,
     plain_frames,
     publisher_pump,
 )
@@ -109,18 +110,26 @@ class Publisher:
         driver = self._driver
         if driver is None or _running_loop() is not driver.loop:
             driver = self._ready()
+        try:
+            frame = topic.frame
+        except AttributeError:
+            raise not_a_topic(topic) from None
         payload, buffers = topic.encode(body)
-        if not buffers and driver.join(topic.frame, topic.wire_id, payload):
+        if not buffers and driver.join(frame, topic.wire_id, payload):
             return driver.done
         driver = self._ready()
         if len(payload) > self._most or buffers:
             check_size(len(payload) + sum(map(len, buffers)), 2 + len(buffers), self._limits)
-        return driver.publish(topic.frame, topic.wire_id, payload, buffers, self._blocks)
+        return driver.publish(frame, topic.wire_id, payload, buffers, self._blocks)
 
     def publish_many(self, topic: Topic[T], bodies: Iterable[T], /) -> Awaitable[None]:
         """As ``zpatterns.Publisher.publish_many``; awaiting it is optional."""
         driver = self._ready()
-        frame, wire_id, found = topic.frame, topic.wire_id, list(bodies)
+        try:
+            frame, wire_id = topic.frame, topic.wire_id
+        except AttributeError:
+            raise not_a_topic(topic) from None
+        found = list(bodies)
         lists = None if self._blocks else encoded_lists(topic, found, self._limits)
         if lists is not None:
             return driver.publish_lists(frame, wire_id, lists)

@@ -13,7 +13,7 @@ from .._shell.dropped import watch
 from .._shell.flowing import Settings
 from .._shell.guards import ForkGuard, check_made
 from .._shell.loops import check_loop
-from ..core.flow import LISTED, FlowStatistics
+from ..core.flow import LISTED, PushPullStatistics
 from ..core.machine import Frames
 from ..drive.aflows import AsyncInflow, AsyncOutflow
 from ..drive.sockets import Context
@@ -194,9 +194,9 @@ class Push(Generic[T]):
         return self._flow.address if self._flow is not None else self._settings.text
 
     @property
-    def statistics(self) -> FlowStatistics:
+    def statistics(self) -> PushPullStatistics:
         """Counters since it was opened."""
-        return self._flow.machine.statistics if self._flow is not None else FlowStatistics()
+        return self._flow.machine.statistics if self._flow is not None else PushPullStatistics()
 
     async def close(self) -> None:
         """Wait until libzmq has taken what waits, at most ``linger`` seconds, and close. Idempotent."""
@@ -360,9 +360,9 @@ class Pull(Generic[T]):
         return self._flow.address if self._flow is not None else self._settings.text
 
     @property
-    def statistics(self) -> FlowStatistics:
+    def statistics(self) -> PushPullStatistics:
         """Counters since it was opened."""
-        return self._flow.machine.statistics if self._flow is not None else FlowStatistics()
+        return self._flow.machine.statistics if self._flow is not None else PushPullStatistics()
 
     async def close(self) -> None:
         """As ``zpatterns.Pull.close``."""

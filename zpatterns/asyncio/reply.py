@@ -18,7 +18,7 @@ from .._shell.handlers import Handlers, rules_of
 from .._shell.loops import check_loop, on_loop_signal
 from .._shell.operations import check_served, operations
 from .._shell.processes import Processes, check_processes
-from ..core.jobs import ReplierStatistics
+from ..core.jobs import ReplyServerStatistics
 from ..core.replier import Replier
 from ..drive.areplying import AsyncReplier
 from ..drive.memory import MemoryRouter
@@ -119,9 +119,9 @@ class ReplyServer(Handlers):
         return self._address or self._text
 
     @property
-    def statistics(self) -> ReplierStatistics:
+    def statistics(self) -> ReplyServerStatistics:
         """Counters since the server was started."""
-        return self._replier.machine.statistics if self._replier is not None else ReplierStatistics()
+        return self._replier.machine.statistics if self._replier is not None else ReplyServerStatistics()
 
     def run(self, *, grace: float | None = None, processes: int = 1) -> None:
         """Serve on a loop of its own until SIGINT or SIGTERM; see ``zpatterns.ReplyServer.run``."""

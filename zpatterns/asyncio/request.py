@@ -15,7 +15,7 @@ from .._shell.loops import check_loop
 from .._shell.opening import check_endpoints, connection_listener, requester_pump
 from ..codec import Codec
 from ..contract import Method, StreamMethod
-from ..core.calls import Call, Part, RequesterStatistics
+from ..core.calls import Call, Part, RequestClientStatistics
 from ..core.requester import Requester
 from ..drive.arequesting import AsyncRequester
 from ..drive.pump import PortSocket, Pump
@@ -213,9 +213,9 @@ class RequestClient:
         return {text: index < len(ports) and ports[index].up for index, text in enumerate(self._endpoints)}
 
     @property
-    def statistics(self) -> RequesterStatistics:
+    def statistics(self) -> RequestClientStatistics:
         """Counters since the client was opened."""
-        return self._requester.machine.statistics if self._requester is not None else RequesterStatistics()
+        return self._requester.machine.statistics if self._requester is not None else RequestClientStatistics()
 
     async def close(self) -> None:
         """End every open call with Closed and close the sockets; unsent messages get ``linger`` more. Idempotent."""

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from .._shell.guards import ForkGuard, check_made
 from .._shell.loops import check_loop, on_loop_signal
-from ..core.worker import WorkerStatistics
+from ..core.worker import PipelineWorkerStatistics
 from ..drive.aworking import AsyncWorker
 from ..errors import Closed
 from ..policy import DEFAULT_GRACE
@@ -33,9 +33,9 @@ class PipelineWorker:
         self._grace = DEFAULT_GRACE
 
     @property
-    def statistics(self) -> WorkerStatistics:
+    def statistics(self) -> PipelineWorkerStatistics:
         """Counters since it was started."""
-        return self._worker.machine.statistics if self._worker is not None else WorkerStatistics()
+        return self._worker.machine.statistics if self._worker is not None else PipelineWorkerStatistics()
 
     def run(self, *, grace: float = DEFAULT_GRACE) -> None:
         """As ``Pipeline.run_worker``."""

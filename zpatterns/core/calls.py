@@ -170,7 +170,7 @@ class Port:
 
 
 @dataclass(slots=True)
-class RequesterStatistics:
+class RequestClientStatistics:
     """Counters of one client since it was made."""
 
     started: int = 0

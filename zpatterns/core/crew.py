@@ -197,7 +197,7 @@ class Worker:
 
 
 @dataclass(slots=True)
-class VentilatorStatistics:
+class PipelineStatistics:
     """Counters of one ventilator since it was opened."""
 
     started: int = 0
@@ -227,7 +227,7 @@ class VentilatorStatistics:
 
 
 def answered(
-    tasks: Mapping[int, Task], job_id: int, routing_id: bytes, worker: Worker | None, statistics: VentilatorStatistics
+    tasks: Mapping[int, Task], job_id: int, routing_id: bytes, worker: Worker | None, statistics: PipelineStatistics
 ) -> Task | None:
     """The task that a peer answers, if it may: it was given to that peer, and has no answer yet."""
     task = tasks.get(job_id)

@@ -20,7 +20,7 @@ BARE, LISTED = -1, -2
 
 
 @dataclass(slots=True)
-class FlowStatistics:
+class PushPullStatistics:
     """Counters of one end of a flow."""
 
     items: int = 0
@@ -40,7 +40,7 @@ class Outflow:
     def __init__(self, batch: int) -> None:
         self.outbox: deque[tuple[int, Frames, Any]] = deque()
         self.events: deque[Any] = deque()
-        self.statistics: FlowStatistics = FlowStatistics()
+        self.statistics: PushPullStatistics = PushPullStatistics()
         self.waiting: int = 0
         """Items that libzmq has not taken."""
         self._batch = min(batch, j.ITEMS_MAX)
@@ -154,7 +154,7 @@ class Inflow:
     def __init__(self, *, bare: bool) -> None:
         self.outbox: deque[tuple[int, Frames, Any]] = deque()
         self.events: deque[Any] = deque()
-        self.statistics: FlowStatistics = FlowStatistics()
+        self.statistics: PushPullStatistics = PushPullStatistics()
         self.chunks: deque[tuple[int, list[Frame], Frames] | DecodeError] = deque()
         self.waiting: int = 0
         """Messages in there."""

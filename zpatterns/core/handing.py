@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..wire import jobs as j
-from .crew import Line, Task, VentilatorStatistics, Worker
+from .crew import Line, PipelineStatistics, Task, Worker
 from .machine import Frames
 
 
@@ -16,7 +16,7 @@ class Handing:
 
     __slots__ = ("_statistics", "outbox")
 
-    def __init__(self, statistics: VentilatorStatistics) -> None:
+    def __init__(self, statistics: PipelineStatistics) -> None:
         self.outbox: deque[tuple[int, Frames, Any]] = deque()
         self._statistics = statistics
 

@@ -142,7 +142,7 @@ class Credited:
 
 
 @dataclass(slots=True)
-class ReplierStatistics:
+class ReplyServerStatistics:
     """Counters of one server since it was made."""
 
     received: int = 0

@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import DecodeError, Status
 from ..policy import Heartbeat
 from ..wire import majordomo as mdp, message as w
-from .calls import Call, Port, Reopen, RequesterStatistics
+from .calls import Call, Port, Reopen, RequestClientStatistics
 from .machine import Frames, Link, Sent
 from .requester import Requester
 
@@ -67,7 +67,7 @@ class MajordomoClient:
 
     def __init__(self, requester: Requester, *, service: bytes, heartbeat: Heartbeat | None = None) -> None:
         self.requester: Requester = requester
-        self.statistics: RequesterStatistics = requester.statistics
+        self.statistics: RequestClientStatistics = requester.statistics
         self.outbox: deque[tuple[int, Frames, Any]] = requester.outbox
         """Shared: what the requester has put in there is wrapped in ``flush``."""
         self.events: deque[Any] = requester.events

@@ -19,7 +19,7 @@ from ..errors import DecodeError, Status
 from ..policy import FOREIGN_HEARTBEAT, Heartbeat, SocketOptions
 from ..wire import majordomo as mdp, message as w
 from .calls import Connection, Reopen
-from .jobs import ReplierStatistics
+from .jobs import ReplyServerStatistics
 from .liveness import Liveness
 from .machine import Frame, Frames, Link, Sent
 from .replier import Replier
@@ -70,7 +70,7 @@ class MajordomoWorker:
         options: SocketOptions | None = None,
     ) -> None:
         self.replier: Replier = replier
-        self.statistics: ReplierStatistics = replier.statistics
+        self.statistics: ReplyServerStatistics = replier.statistics
         self.outbox: deque[tuple[int, Frames, Any]] = replier.outbox
         """Shared: what the replier has put in there is wrapped in ``flush``; the token of what is wrapped is its lane."""
         self.events: deque[Any] = replier.events

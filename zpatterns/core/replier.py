@@ -20,7 +20,7 @@ from ..policy import Heartbeat, Limits
 from ..wire import message as w
 from . import jobs, verdicts
 from .dedupe import Window
-from .jobs import ALWAYS, Credited, Job, ReplierStatistics, Rule, Stop, Why
+from .jobs import ALWAYS, Credited, Job, ReplyServerStatistics, Rule, Stop, Why
 from .lanes import Lanes
 from .machine import Frame, Frames, Link, Sent
 from .outlet import Outlet
@@ -41,7 +41,7 @@ class Replier:
         answers_all: bool = False,  # also what nobody waits for: to a broker it says that there is room
     ) -> None:
         self.events: deque[Any] = deque()
-        self.statistics: ReplierStatistics = ReplierStatistics()
+        self.statistics: ReplyServerStatistics = ReplyServerStatistics()
         self.incarnation: bytes = incarnation
         self.stopping: bool = False
         self.expects: bool = True  # a request can come at any time

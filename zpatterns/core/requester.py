@@ -21,7 +21,7 @@ from ..errors import Closed, DecodeError, OutcomeUnknown, Status, ZPatternsError
 from ..policy import Heartbeat, Limits, Retry
 from ..wire import message as w
 from . import verdicts
-from .calls import EMPTY, ID, Call, Connection, Part, Port, Reopen, RequesterStatistics
+from .calls import EMPTY, ID, Call, Connection, Part, Port, Reopen, RequestClientStatistics
 from .machine import Frame, Frames, Link, Sent
 from .sending import Sending
 from .timers import Timers
@@ -42,7 +42,7 @@ class Requester:
         heartbeat: Heartbeat | None = None,
     ) -> None:
         self.events: deque[Any] = deque()
-        self.statistics: RequesterStatistics = RequesterStatistics()
+        self.statistics: RequestClientStatistics = RequestClientStatistics()
         self.closed: bool = False
         self._limits = limits or Limits()
         self._heartbeat = heartbeat or Heartbeat()

@@ -18,7 +18,7 @@ from ..codec import MSGPACK
 from ..errors import DeadLetter, DecodeError, JobFailed, NoSuchService, Status, ZPatternsError
 from ..policy import DEFAULT_WORKER_TIMEOUT, Heartbeat, Limits
 from ..wire import jobs as j, message as w
-from .crew import Bundle, Joined, Line, Task, VentilatorStatistics, Worker, answered, end_together
+from .crew import Bundle, Joined, Line, PipelineStatistics, Task, Worker, answered, end_together
 from .handing import Handing
 from .machine import Frame, Frames, Link, Sent
 from .outlet import RETRY_INTERVAL
@@ -48,7 +48,7 @@ class Ventilator:
     ) -> None:
         self.events: deque[Task | Bundle | Joined] = deque()
         """Tasks that have ended, and workers that have come."""
-        self.statistics: VentilatorStatistics = VentilatorStatistics()
+        self.statistics: PipelineStatistics = PipelineStatistics()
         self.lines: dict[str, Line] = {}
         self.workers: dict[bytes, Worker] = {}
         self.tasks: dict[int, Task] = {}

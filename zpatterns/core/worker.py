@@ -30,7 +30,7 @@ UNSAID = 4096
 
 
 @dataclass(slots=True)
-class WorkerStatistics:
+class PipelineWorkerStatistics:
     """Counters of one worker since it was started."""
 
     received: int = 0
@@ -65,7 +65,7 @@ class StageWorker:
         beat = heartbeat or Heartbeat()
         self.outbox: deque[tuple[int, Frames, Any]] = deque()
         self.events: deque[Any] = deque()
-        self.statistics: WorkerStatistics = WorkerStatistics()
+        self.statistics: PipelineWorkerStatistics = PipelineWorkerStatistics()
         self.stages: dict[str, Stage] = {name: Stage(rule, most) for name, (rule, most) in stages.items()}
         self.jobs: dict[StageJob, None] = {}
         """Those that run."""

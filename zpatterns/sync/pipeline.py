@@ -18,7 +18,7 @@ from .._shell.pipelines import check_wait, checked_wait, open_ventilator, open_w
 from .._shell.progress import Progress
 from .._shell.stage_work import StageHandlerWork
 from .._shell.stages import DefStage, Stage, Stages
-from ..core.crew import VentilatorStatistics
+from ..core.crew import PipelineStatistics
 from ..drive.sockets import Context
 from ..drive.ventilating import BlockingVentilator, Run
 from ..drive.working import BlockingWorker
@@ -287,9 +287,9 @@ class Pipeline:
         return self._address or self._text
 
     @property
-    def statistics(self) -> VentilatorStatistics:
+    def statistics(self) -> PipelineStatistics:
         """Counters since it was bound."""
-        return self._ventilator.machine.statistics if self._ventilator is not None else VentilatorStatistics()
+        return self._ventilator.machine.statistics if self._ventilator is not None else PipelineStatistics()
 
     def close(self) -> None:
         """End every ``map`` with Closed and give the endpoint back; workers wait for the next. Idempotent."""

@@ -16,6 +16,7 @@ from .._shell.pubsub import (
     encoded_each,
     encoded_lists,
     expecting,
+    not_a_topic,
     plain_frames,
     publisher_pump,
 )
@@ -102,19 +103,28 @@ class Publisher:
     def publish(self, topic: Topic[T], body: T, /) -> None:
         """Send one message to whoever subscribes to its topic. Returns at once, whether anybody does or not.
 
-        Raises TypeError for a body of another type, MessageTooLarge, Closed, and with ``Overflow.BLOCK`` Overloaded: the
-        message was not sent, because a subscriber had no room in time.
+        Raises TypeError for a body of another type, ConfigurationError for what is no topic or has open placeholders,
+        MessageTooLarge, Closed, and with ``Overflow.BLOCK`` Overloaded: the message was not sent, because a subscriber had
+        no room in time.
         """
         self._fork.check()
+        try:
+            frame = topic.frame
+        except AttributeError:
+            raise not_a_topic(topic) from None
         payload, buffers = topic.encode(body)
         if len(payload) > self._most or buffers:
             check_size(len(payload) + sum(map(len, buffers)), 2 + len(buffers), self._limits)
-        self._publish(topic.frame, topic.wire_id, payload, buffers)
+        self._publish(frame, topic.wire_id, payload, buffers)
 
     def publish_many(self, topic: Topic[T], bodies: Iterable[T], /) -> None:
         """Send messages of one topic that share frames: several times faster, and the same to subscribers."""
         self._fork.check()
-        frame, wire_id, found = topic.frame, topic.wire_id, list(bodies)
+        try:
+            frame, wire_id = topic.frame, topic.wire_id
+        except AttributeError:
+            raise not_a_topic(topic) from None
+        found = list(bodies)
         lists = None if self._blocks else encoded_lists(topic, found, self._limits)
         if lists is not None:
             self._driver.publish_lists(frame, wire_id, lists)

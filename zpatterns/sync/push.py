@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from .._shell.flowing import Settings
 from .._shell.guards import ForkGuard, check_made
-from ..core.flow import LISTED, FlowStatistics, Inflow, Outflow
+from ..core.flow import LISTED, Inflow, Outflow, PushPullStatistics
 from ..core.machine import Frame, Frames
 from ..drive.flows import PULL, PUSH
 from ..drive.sockets import Context
@@ -197,7 +197,7 @@ class Push(Generic[T]):
         return self._pipe.address
 
     @property
-    def statistics(self) -> FlowStatistics:
+    def statistics(self) -> PushPullStatistics:
         """Counters since it was made."""
         return self._machine.statistics
 
@@ -346,7 +346,7 @@ class Pull(Generic[T]):
         return self._pipe.address
 
     @property
-    def statistics(self) -> FlowStatistics:
+    def statistics(self) -> PushPullStatistics:
         """Counters since it was made."""
         return self._machine.statistics
 

@@ -17,7 +17,7 @@ from .._shell.operations import check_served, operations
 from .._shell.processes import Processes, check_processes
 from .._shell.signals import on_signal
 from .._shell.work import HandlerWork
-from ..core.jobs import ReplierStatistics
+from ..core.jobs import ReplyServerStatistics
 from ..core.replier import Replier
 from ..drive.memory import MemoryRouter
 from ..drive.ports import Router
@@ -130,9 +130,9 @@ class ReplyServer(Handlers):
         return self._address or self._text
 
     @property
-    def statistics(self) -> ReplierStatistics:
+    def statistics(self) -> ReplyServerStatistics:
         """Counters since the server was started."""
-        return self._replier.machine.statistics if self._replier is not None else ReplierStatistics()
+        return self._replier.machine.statistics if self._replier is not None else ReplyServerStatistics()
 
     def run(self, *, grace: float | None = None, processes: int = 1) -> None:
         """Serve until SIGINT or SIGTERM: take nothing more, finish within ``grace`` seconds, refuse the rest.

@@ -15,7 +15,7 @@ from .._shell.guards import ForkGuard
 from .._shell.opening import connection_listener, requester_pump
 from ..codec import Codec
 from ..contract import Method, StreamMethod
-from ..core.calls import Call, Part, RequesterStatistics
+from ..core.calls import Call, Part, RequestClientStatistics
 from ..drive.pump import PortSocket
 from ..drive.requesting import BlockingRequester
 from ..drive.sockets import Context
@@ -288,7 +288,7 @@ class RequestClient:
         return {text: port.up for text, port in zip(self._endpoints, self._requester.machine.ports, strict=True)}
 
     @property
-    def statistics(self) -> RequesterStatistics:
+    def statistics(self) -> RequestClientStatistics:
         """Counters since the client was made."""
         return self._requester.machine.statistics
 

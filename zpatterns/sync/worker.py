@@ -11,7 +11,7 @@ from typing import Self
 
 from .._shell.guards import ForkGuard, check_made
 from .._shell.signals import on_signal
-from ..core.worker import WorkerStatistics
+from ..core.worker import PipelineWorkerStatistics
 from ..drive.working import BlockingWorker
 from ..errors import Closed
 from ..policy import DEFAULT_GRACE
@@ -32,9 +32,9 @@ class PipelineWorker:
         self._grace = DEFAULT_GRACE
 
     @property
-    def statistics(self) -> WorkerStatistics:
+    def statistics(self) -> PipelineWorkerStatistics:
         """Counters since it was started."""
-        return self._worker.machine.statistics if self._worker is not None else WorkerStatistics()
+        return self._worker.machine.statistics if self._worker is not None else PipelineWorkerStatistics()
 
     def run(self, *, grace: float = DEFAULT_GRACE) -> None:
         """As ``Pipeline.run_worker``."""

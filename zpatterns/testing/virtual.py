@@ -19,7 +19,7 @@ from .._shell.operations import check_served, operations
 from .._shell.work import HandlerWork
 from ..codec import Codec
 from ..core.calls import Call, Part
-from ..core.jobs import Credited, Job, ReplierStatistics, Stop
+from ..core.jobs import Credited, Job, ReplyServerStatistics, Stop
 from ..core.replier import Replier
 from ..core.requester import Requester
 from ..drive.replying import advance, finish
@@ -120,9 +120,9 @@ class VirtualWorld:
             self._server.stop(grace)
 
     @property
-    def server_statistics(self) -> ReplierStatistics:
+    def server_statistics(self) -> ReplyServerStatistics:
         """Counters of the present incarnation of the server, or of the last."""
-        return self._machine.statistics if self._machine is not None else ReplierStatistics()
+        return self._machine.statistics if self._machine is not None else ReplyServerStatistics()
 
     # -- clients --------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.simulation.checker import must
 from zpatterns.core.calls import Reopen
-from zpatterns.core.jobs import PLAIN_PREFIX, ReplierStatistics
+from zpatterns.core.jobs import PLAIN_PREFIX, ReplyServerStatistics
 from zpatterns.core.machine import Frames, Link, Sent
 from zpatterns.drive.virtual import VirtualLoop
 from zpatterns.drive.virtual_network import VirtualDealer
@@ -27,7 +27,7 @@ class Peer:
 
     def __init__(self, story: Story, name: str) -> None:
         self.story = story
-        self.statistics = ReplierStatistics()
+        self.statistics = ReplyServerStatistics()
         self.outbox: deque[tuple[int, Frames, Any]] = deque()
         self.events: deque[Any] = deque()
         self.blocked: list[Frames] = []
