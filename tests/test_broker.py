@@ -243,6 +243,19 @@ def test_the_grace_of_a_broker_and_of_a_worker_is_said_when_it_is_made_or_when_i
         assert time.monotonic() - started < LIMIT
 
 
+def test_a_broker_that_stops_is_open_until_its_last_words_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DEALER with IMMEDIATE loses what it has not read when the connection ends."""
+    heard: list[Any] = []
+    with site(Blocking(), grace=0.0) as here:
+        here.worker(grace=0.1)
+        here.wait()
+        stuck = here.client(timeout=LIMIT).start(ONCE, Add(a=60_000, b=0))
+        until(lambda: here.services()["calc"].workers[0].in_flight)
+        monkeypatch.setattr("zpatterns.drive.brokering.sleep", lambda _: heard.append(stuck.exception(LIMIT)))
+        here.broker.close()
+        assert "the broker stopped" in str(heard)
+
+
 def test_a_broker_that_stops_does_not_wait_for_a_worker_that_is_gone(world: Any) -> None:
     with site(world, grace=1000.0) as here:
         worker, _ = lost_worker(here)

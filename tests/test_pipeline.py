@@ -392,7 +392,7 @@ def test_stop_workers(face: Face) -> None:
     if face.blocking:
         until(lambda: not worker._thread.is_alive())
     else:
-        until(lambda: worker._shutting is not None and worker._shutting.done())
+        until(lambda: worker._stopping.ending is not None and worker._stopping.ending.done())
 
 
 def test_workers_hear_that_they_are_dismissed_by_a_pipeline_that_closes_at_once(face: Face) -> None:

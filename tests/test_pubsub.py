@@ -34,6 +34,7 @@ from zpatterns import (
     RequestTimeout,
     SocketOptions,
     Topic,
+    WrongThreadError,
 )
 from zpatterns.wire import published as wire
 
@@ -557,6 +558,27 @@ def test_a_blocking_publisher_goes_on_when_there_is_room(world: Blocking | Await
                 pub.publish(NOTE, Note(text=f"{number:01000}"))
             thread.join(LIMIT)
             assert got == list(range(2000))
+
+
+def test_a_callback_cannot_wait_for_its_own_subscriber(tmp_path: Path) -> None:
+    """What it waited for came by its own thread: nothing came any more, to nobody."""
+    failures: list[Exception] = []
+
+    def connected(endpoint: str, up: bool) -> None:
+        for wait in (sub.receive, sub.ready, lambda: next(iter(sub))):
+            try:
+                wait()
+            except Exception as error:  # noqa: BLE001  looked at below
+                failures.append(error)
+
+    with (
+        zpatterns.Subscriber(f"ipc://{tmp_path}/p", NOTE, on_connection=connected) as sub,
+        zpatterns.Publisher(f"ipc://{tmp_path}/p") as pub,
+    ):
+        sub.ready(LIMIT)
+        pub.publish(NOTE, Note(text="yes"))
+        assert sub.receive(LIMIT).body.text == "yes"
+        assert [type(failure) for failure in failures] == [WrongThreadError] * 3
 
 
 def test_what_a_publisher_cannot_do(world: Blocking | Awaiting) -> None:

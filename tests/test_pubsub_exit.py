@@ -114,3 +114,26 @@ def test_a_signal_ends_run(world: str, number: signal.Signals) -> None:
             process.wait()
             process.stdout.close()
         until(lambda: publisher.statistics.unsubscribed > 0)
+
+
+@pytest.mark.parametrize("world", ["blocking", "asyncio"])
+def test_run_leaves_an_ignored_signal_alone(world: str) -> None:
+    """As background jobs of a shell have it."""
+    ignoring = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    with Publisher("tcp://127.0.0.1:*") as publisher:
+        command = [sys.executable, "-c", ignoring + RUNNING, world, publisher.endpoint]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        try:
+            publisher.wait_for_subscribers(NOTE, 1, LIMIT)
+            for text in ("before", "after"):
+                publisher.publish(NOTE, Note(text=text))
+                assert process.stdout.readline() == f"{text}\n"
+                process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
+            assert process.stdout.readline() == "stopped\n"
+            assert process.wait(LIMIT) == 0
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import nullcontext
 from time import monotonic
 from types import TracebackType
 from typing import Literal, Self
 
 from .._shell.brokering import Balance, BrokerParts, changed, check_broker
 from .._shell.guards import ForkGuard
-from .._shell.loops import check_loop, on_loop_signal
+from .._shell.loops import check_loop
 from .._shell.opening import checked_service
+from .._shell.stopping import Stopping
 from ..core.broker_peers import BrokerStatistics
 from ..core.broker_report import ServiceReport, report
 from ..core.dead_letters import DeadLetter
@@ -55,8 +55,7 @@ class Broker:
         self._fork = ForkGuard("Broker")
         self._parts: BrokerParts | None = None
         self._broker: AsyncBroker | None = None
-        self._stopped = asyncio.Event()
-        self._shutting: asyncio.Task[None] | None = None
+        self._stopping = Stopping()
         self._grace = grace
 
     @property
@@ -110,18 +109,13 @@ class Broker:
         if grace is not None:
             self._grace = grace
         self._open()
-        with on_loop_signal(self._on_signal) if signals else nullcontext():
-            try:
-                await self._stopped.wait()
-                await self._shut()
-            finally:
-                self._close_now()
+        await self._stopping.serve(self._finish, self._close_now, signals=signals)
 
     def stop(self, *, grace: float | None = None) -> None:
         """End ``serve()`` gracefully. Call it on the loop, or with ``loop.call_soon_threadsafe``. Returns at once."""
         if grace is not None:
             self._grace = grace
-        self._stopped.set()
+        self._stopping.asked.set()
 
     async def close(self, *, grace: float | None = None) -> None:
         """Stop: take nothing more, wait up to ``grace`` seconds for workers, tell whoever waits, close. Idempotent."""
@@ -133,9 +127,8 @@ class Broker:
             self._close_now()
             return
         check_loop(self._broker.loop, "broker")
-        self._stopped.set()
         try:
-            await self._shut()
+            await self._stopping.end(self._finish)
         finally:
             self._close_now()
 
@@ -148,17 +141,9 @@ class Broker:
     ) -> None:
         await self.close()
 
-    async def _shut(self) -> None:
-        if self._broker is None:
-            return
-        if self._shutting is None:  # serve() and close() may both get here: one stops, both wait for it
-            self._shutting = asyncio.ensure_future(self._broker.stop(self._grace))
-        try:
-            await asyncio.shield(self._shutting)
-        except asyncio.CancelledError:
-            if not self._shutting.cancelled():
-                self._shutting.cancel()
-                raise
+    async def _finish(self) -> None:
+        if self._broker is not None:
+            await self._broker.stop(self._grace)
 
     def _close_now(self) -> None:
         if self._broker is not None and not self._broker.closed:
@@ -189,11 +174,3 @@ class Broker:
         )
         self._broker = AsyncBroker(parts.machine, parts.pump, parts.work, changed=changed)
         log.info("broker %s: clients at %s, workers at %s", self.name, parts.frontend, parts.backend)
-
-    def _on_signal(self, name: str) -> None:
-        if self._stopped.is_set():
-            if self._shutting is not None:
-                self._shutting.cancel()
-        else:
-            log.info("%s: stopping; once more stops at once", name)
-            self._stopped.set()

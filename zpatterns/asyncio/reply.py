@@ -6,18 +6,18 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from .._shell.awork import AsyncHandlerWork
 from .._shell.brokering import Behind, server_pump
 from .._shell.guards import ForkGuard, checked_endpoint
 from .._shell.handlers import Handlers, rules_of
-from .._shell.loops import check_loop, on_loop_signal
+from .._shell.loops import check_loop
 from .._shell.operations import check_served, operations
 from .._shell.processes import Processes, check_processes
+from .._shell.stopping import Stopping
 from ..core.jobs import ReplyServerStatistics
 from ..core.replier import Replier
 from ..drive.areplying import AsyncReplier
@@ -73,8 +73,7 @@ class ReplyServer(Handlers):
         self._fork = ForkGuard("ReplyServer")
         self._replier: AsyncReplier | None = None
         self._address: str | None = None
-        self._stopped = asyncio.Event()
-        self._shutting: asyncio.Task[Any] | None = None
+        self._stopping = Stopping()
         self._closed = False
         self._grace = grace
         self._processes: Processes | None = None
@@ -139,12 +138,7 @@ class ReplyServer(Handlers):
         if grace is not None:
             self._grace = grace
         self._ready()
-        with on_loop_signal(self._on_signal) if signals else nullcontext():
-            try:
-                await self._stopped.wait()
-                await self._shut()
-            finally:
-                self._close_now()
+        await self._stopping.serve(self._finish, self._close_now, signals=signals)
 
     def stop(self, *, grace: float | None = None) -> None:
         """End ``serve()`` gracefully. Call it on the loop, or with ``loop.call_soon_threadsafe``. Returns at once."""
@@ -152,7 +146,7 @@ class ReplyServer(Handlers):
             self._grace = grace
         if self._processes is not None:
             self._processes.stop(grace)
-        self._stopped.set()
+        self._stopping.asked.set()
 
     async def close(self, *, grace: float | None = None) -> None:
         """Stop: take nothing more, wait up to ``grace`` seconds for running handlers, close. Idempotent."""
@@ -164,9 +158,8 @@ class ReplyServer(Handlers):
             self._close_now()
             return
         check_loop(self._replier.loop, "server")
-        self._stopped.set()
         try:
-            await self._shut()
+            await self._stopping.end(self._finish)
         finally:
             self._close_now()
 
@@ -179,31 +172,15 @@ class ReplyServer(Handlers):
     ) -> None:
         await self.close()
 
-    async def _shut(self) -> None:
-        if self._replier is None:
-            return
-        if self._shutting is None:  # serve() and close() may both get here: one stops, both wait for it
-            self._shutting = asyncio.ensure_future(self._replier.stop(self._grace))
-        try:
-            await asyncio.shield(self._shutting)
-        except asyncio.CancelledError:
-            if not self._shutting.cancelled():
-                self._shutting.cancel()
-                raise
+    async def _finish(self) -> None:
+        if self._replier is not None:
+            await self._replier.stop(self._grace)
 
     def _close_now(self) -> None:
         if self._replier is not None and not self._closed:
             self._closed = True
             self._replier.close()
             log.info("server %s has stopped", self.name)
-
-    def _on_signal(self, name: str) -> None:
-        if self._stopped.is_set():
-            if self._shutting is not None:
-                self._shutting.cancel()
-        else:
-            log.info("%s: stopping; once more stops at once", name)
-            self._stopped.set()
 
     def _ready(self) -> None:
         self._fork.check()

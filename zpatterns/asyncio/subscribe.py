@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import nullcontext
 from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
 from .._shell.delivery import Message, Rest, opened
 from .._shell.guards import ForkGuard
-from .._shell.loops import check_loop
+from .._shell.loops import check_loop, on_loop_signal
 from .._shell.opening import connection_listener, spelled
 from .._shell.pubsub import (
     Handlers,
@@ -224,27 +223,20 @@ class Subscriber(Generic[T_co]):
     async def serve(self, *, signals: bool = False) -> None:
         """Call handlers until ``stop()``, ``close()`` or a cancel; ``signals=True`` stops on SIGINT and SIGTERM too."""
         main = self._reader()
-        loop = asyncio.get_running_loop()
-        installed: list[int] = []
-        if signals and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, self._on_signal, number)
-                installed.append(number)
         handlers = self._handlers
-        try:
-            while not self._stopping and (message := await main._next_or_none()) is not None:
-                for handler in handlers.of(message):
-                    try:
-                        result = handler(message)
-                        if isawaitable(result):
-                            await result
-                    except Exception as error:  # noqa: BLE001  reported there
-                        handlers.failed(message, handler, error)
-        finally:
-            for installed_number in installed:
-                loop.remove_signal_handler(installed_number)
-            if signals:
-                await self.close()
+        with on_loop_signal(self._on_signal) if signals else nullcontext():
+            try:
+                while not self._stopping and (message := await main._next_or_none()) is not None:
+                    for handler in handlers.of(message):
+                        try:
+                            result = handler(message)
+                            if isawaitable(result):
+                                await result
+                        except Exception as error:  # noqa: BLE001  reported there
+                            handlers.failed(message, handler, error)
+            finally:
+                if signals:
+                    await self.close()
 
     def stop(self) -> None:
         """End ``run()`` or ``serve()``, on the loop. Returns at once."""
@@ -299,8 +291,8 @@ class Subscriber(Generic[T_co]):
         self._wanted.clear()
         return driver
 
-    def _on_signal(self, number: int) -> None:
-        log.info("%s: stopping", signal.Signals(number).name)
+    def _on_signal(self, name: str) -> None:
+        log.info("%s: stopping", name)
         self.stop()
 
 

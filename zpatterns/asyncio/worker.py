@@ -6,12 +6,12 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from .._shell.guards import ForkGuard, check_made
-from .._shell.loops import check_loop, on_loop_signal
+from .._shell.loops import check_loop
+from .._shell.stopping import Stopping
 from ..core.worker import PipelineWorkerStatistics
 from ..drive.aworking import AsyncWorker
 from ..errors import Closed
@@ -28,8 +28,7 @@ class PipelineWorker:
         self._open = open_
         self._fork = ForkGuard("PipelineWorker")
         self._worker: AsyncWorker | None = None
-        self._stopped = asyncio.Event()
-        self._shutting: asyncio.Task[Any] | None = None
+        self._stopping = Stopping()
         self._grace = DEFAULT_GRACE
 
     @property
@@ -44,20 +43,14 @@ class PipelineWorker:
     async def serve(self, *, grace: float = DEFAULT_GRACE, signals: bool = False) -> None:
         """Work until ``stop()``, ``stop_workers()`` or a cancel; ``signals=True``: until SIGINT and SIGTERM, too."""
         self._grace = grace
-        worker = self._start()
-        with on_loop_signal(self._on_signal) if signals else nullcontext():
-            try:
-                await self._stopped.wait()
-                await self._shut(worker)
-            finally:
-                worker.close()
-                log.info("worker %d has stopped", os.getpid())
+        self._start()
+        await self._stopping.serve(self._finish, self._close_now, signals=signals)
 
     def stop(self, *, grace: float | None = None) -> None:
         """Take nothing more and end within ``grace`` seconds. Call it on the loop. Returns at once."""
         if grace is not None:
             self._grace = grace
-        self._stopped.set()
+        self._stopping.asked.set()
 
     async def close(self) -> None:
         """Stop and wait until it has: at most ``grace`` seconds if handlers still run. Idempotent."""
@@ -65,14 +58,13 @@ class PipelineWorker:
         if self._fork.forked or worker is None:
             return
         if worker.loop.is_closed():
-            worker.close()
+            self._close_now()
             return
         check_loop(worker.loop, "worker")
-        self._stopped.set()
         try:
-            await self._shut(worker)
+            await self._stopping.end(self._finish)
         finally:
-            worker.close()
+            self._close_now()
 
     async def __aenter__(self) -> Self:
         self._start()
@@ -93,24 +85,14 @@ class PipelineWorker:
         return self._worker
 
     def _dismissed(self) -> None:
-        self._stopped.set()
-        if self._worker is not None and self._shutting is None:
-            self._shutting = asyncio.ensure_future(self._worker.stop(self._grace))
+        if self._worker is not None:
+            self._stopping.begin(self._finish)
 
-    async def _shut(self, worker: AsyncWorker) -> None:
-        if self._shutting is None:  # serve() and close() may both get here: one stops, both wait for it
-            self._shutting = asyncio.ensure_future(worker.stop(self._grace))
-        try:
-            await asyncio.shield(self._shutting)
-        except asyncio.CancelledError:
-            if not self._shutting.cancelled():
-                self._shutting.cancel()
-                raise
+    def _close_now(self) -> None:
+        if self._worker is not None and not self._worker.closed:
+            self._worker.close()
+            log.info("worker %d has stopped", os.getpid())
 
-    def _on_signal(self, name: str) -> None:
-        if self._stopped.is_set():
-            if self._shutting is not None:
-                self._shutting.cancel()
-        else:
-            log.info("%s: stopping; once more stops at once", name)
-            self._stopped.set()
+    async def _finish(self) -> None:
+        assert self._worker is not None
+        await self._worker.stop(self._grace)

@@ -14,9 +14,9 @@ from ..core.majordomo_broker import MajordomoBroker
 from ..core.staffing import Awaited, Staffing
 from ..errors import Closed
 from .aio import AsyncLoop
-from .brokering import too_few
+from .brokering import ends, too_few
 from .pump import Pump
-from .replying import Work, finish
+from .replying import PARTING, Work, finish
 
 _LOOK = 0.01
 
@@ -56,6 +56,7 @@ class AsyncBroker:
         if self.closed:
             return
         machine = self.machine
+        before = ends(machine)
         machine.stop()
         self._loop.flush_now()
         until = monotonic() + grace
@@ -66,6 +67,8 @@ class AsyncBroker:
             if not self.closed:
                 machine.abort()
                 self._loop.flush_now()
+                if ends(machine) != before:
+                    await asyncio.sleep(PARTING)
 
     def touched(self) -> None:
         """The application changed something."""

@@ -105,8 +105,8 @@ class AsyncReplier:
             if not self._closed:
                 machine.abort()
                 self._loop.flush()
-        if spoken(machine) != said:
-            await asyncio.sleep(PARTING)
+                if spoken(machine) != said:
+                    await asyncio.sleep(PARTING)
 
     def close(self) -> None:
         """Close the sockets and cancel what still runs. Idempotent."""

@@ -53,14 +53,14 @@ class AsyncWorker:
         threads = sum(stage.concurrency for stage in machine.stages.values() if stage.rule.lane == THREADS)
         self._threads = DaemonThreads(threads, name)
         self._carriers: Carriers[StageJob] = Carriers(self._done, self._waits)
-        self._closed = False
+        self.closed: bool = False
         self._changed: asyncio.Event | None = None
         self._loop = AsyncLoop(pump, self._deliver, self.close, self._carriers.go)
         self.loop: asyncio.AbstractEventLoop = self._loop.loop
 
     async def stop(self, grace: float) -> None:
         """Take nothing more; wait up to ``grace`` seconds for running handlers; what is left goes to other workers."""
-        if self._closed:
+        if self.closed:
             return
         machine = self.machine
         machine.stop()
@@ -74,17 +74,17 @@ class AsyncWorker:
         except TimeoutError:
             pass
         finally:  # cancelled: a second signal, somebody is in a hurry
-            if not self._closed:
+            if not self.closed:
                 machine.abort()
                 self._loop.flush()
-        if machine.up:
-            await asyncio.sleep(PARTING)
+                if machine.up:
+                    await asyncio.sleep(PARTING)
 
     def close(self) -> None:
         """Close the socket and cancel what still runs. Idempotent."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         self._threads.stop()
         try:
             if not self.loop.is_closed():
@@ -142,7 +142,7 @@ class AsyncWorker:
 
     def _is_cancel(self, job: StageJob, error: BaseException) -> bool:
         """A handler may raise CancelledError by itself; that is a failure like others."""
-        return isinstance(error, asyncio.CancelledError) and (job.stopped is not None or self._closed or _cancelling())
+        return isinstance(error, asyncio.CancelledError) and (job.stopped is not None or self.closed or _cancelling())
 
     def _touch(self) -> None:
         if self._changed is not None:
@@ -153,14 +153,14 @@ class AsyncWorker:
 
     def _run(self, job: StageJob) -> None:
         result = self._work.answer(job)
-        if not self._closed:
+        if not self.closed:
             try:
                 self.loop.call_soon_threadsafe(self._hand_in, job, result)
             except RuntimeError:  # the loop has ended
                 return
 
     def _hand_in(self, job: StageJob, result: Any) -> None:
-        if not self._closed:
+        if not self.closed:
             self._threads.finished()
             finish(self.machine, job, result)
             self._touch()

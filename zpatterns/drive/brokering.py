@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from ..core.broker_peers import Misplaced, WorkerChanged
@@ -15,7 +15,13 @@ from .blocking import Loop
 from .owner import Owner
 from .pump import Pump
 from .relay import waiter
-from .replying import Work, finish
+from .replying import PARTING, Work, finish
+
+
+def ends(machine: MajordomoBroker) -> int:
+    """Of how many requests clients were told the end."""
+    counts = machine.statistics
+    return counts.answered + counts.refused + counts.expired + counts.outcome_unknown + counts.dead
 
 
 class BlockingBroker:
@@ -61,11 +67,15 @@ class BlockingBroker:
         self._staffing.waiting.clear()
         if error is not None:
             return
+        before = ends(machine)
         machine.stop()
         until = monotonic() + self.grace
         while machine.running and monotonic() < until and not self.hurried:
             loop.turn(lambda: not machine.running, until)
         machine.abort()
+        loop.flush()
+        if ends(machine) != before:
+            sleep(PARTING)
 
     def _deliver(self, event: Any) -> None:
         kind = event.__class__

@@ -15,7 +15,7 @@ from ..core.intake import Chunk, Intake
 from ..core.readiness import Waiter
 from ..core.subscriber import Subscriber
 from ..core.subscriptions import Subscription
-from ..errors import Closed
+from ..errors import Closed, WrongThreadError
 from .blocking import Loop
 from .bulk import SubscriberPump
 from .owner import Owner
@@ -99,6 +99,13 @@ class BlockingSubscriber:
                 self.machine.unsubscribe(subscription)
             self._owner.settle()
 
+    def check_wait(self) -> None:
+        """Raises WrongThreadError in a callback of ours: what it would wait for comes when it has returned."""
+        if self._owner.mine:
+            raise WrongThreadError(
+                "on_gap and on_connection cannot wait for messages or ready(): they come by the same thread. Wait elsewhere"
+            )
+
     def take(self, intake: Intake, timeout: float | None) -> tuple[Chunk, int] | None:
         """A reader's next chunk; None: nothing came in time, or nothing comes any more."""
         deadline = None if timeout is None else monotonic() + timeout
@@ -128,6 +135,7 @@ class BlockingSubscriber:
 
     def ready(self, publishers: int, timeout: float) -> list[tuple[str, ...]] | None:
         """The publishers that have shown, so many at every port, that all subscriptions are in place; None: not in time."""
+        self.check_wait()
         lock = waiter()
         asked = Waiter(publishers, lock)
         with self._lock:

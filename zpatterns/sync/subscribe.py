@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
 from .._shell.delivery import Message, Rest, opened
@@ -23,6 +21,7 @@ from .._shell.pubsub import (
     subscriber_pump,
     subscription,
 )
+from .._shell.signals import on_signal
 from ..contract import Topic
 from ..core.heard import Gap, SubscriberStatistics
 from ..core.intake import Intake
@@ -231,12 +230,8 @@ class Subscriber(Generic[T_co]):
         What a handler raises is logged and counted in ``handler_errors``; the next message comes in any case.
         """
         self._fork.check()
-        previous: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                previous[number] = signal.signal(number, self._on_signal)
         handlers = self._handlers
-        try:
+        with on_signal(self._on_signal):
             while not self._stopping and not self._driver.closed:
                 for message in self._main._some(lambda: self._stopping):
                     for handler in handlers.of(message):
@@ -244,9 +239,6 @@ class Subscriber(Generic[T_co]):
                             handler(message)
                         except Exception as error:  # noqa: BLE001  reported there
                             handlers.failed(message, handler, error)
-        finally:
-            for restored, old in previous.items():
-                signal.signal(restored, old)
 
     def stop(self) -> None:
         """End ``run()``, from any thread, handler or signal handler. Returns at once."""
@@ -265,9 +257,8 @@ class Subscriber(Generic[T_co]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        log.info("%s: stopping", signal.Signals(number).name)
+    def _on_signal(self, name: str) -> None:
+        log.info("%s: stopping", name)
         self.stop()
 
 
@@ -313,6 +304,7 @@ class Messages(Generic[T_co]):
     def _next(self, timeout: float | None) -> Message[Any] | None:
         for message in self._rest.messages:
             return message
+        self._driver.check_wait()
         since = monotonic()
         if not self._rest.refilling.acquire(timeout=-1 if timeout is None else timeout):
             return None
