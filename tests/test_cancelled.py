@@ -201,9 +201,11 @@ def test_a_publication_that_waits_is_told_that_the_publisher_was_closed() -> Non
                     await publisher.publish(NUMBER, 0)
 
                 last = await _full(publisher, publish)
+                sent = publisher.statistics.published
                 await publisher.close()
                 with pytest.raises(Closed, match="was not sent"):
                     await last
+                assert (publisher.statistics.published, publisher.statistics.dropped) == (sent - 1, 1)
 
     run(test)
 

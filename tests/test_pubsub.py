@@ -560,6 +560,32 @@ def test_a_blocking_publisher_goes_on_when_there_is_room(world: Blocking | Await
             assert got == list(range(2000))
 
 
+def test_a_publish_that_waits_is_told_that_the_publisher_was_closed() -> None:
+    small = SocketOptions(high_water_mark=8, linger=0.01, extra={"SNDBUF": 4096, "RCVBUF": 4096})
+    options: Any = {"overflow": Overflow.BLOCK, "options": small}
+    with (
+        zpatterns.Publisher("tcp://127.0.0.1:*", timeout=LIMIT, **options) as pub,
+        zpatterns.Subscriber(pub.endpoint, NOTE, limits=Limits(backlog=4), **options) as sub,
+    ):
+        sub.ready(LIMIT)
+        failure: list[Exception] = []
+
+        def publish() -> None:
+            try:
+                while True:
+                    pub.publish(NOTE, Note(text="x"))
+            except Closed as error:
+                failure.append(error)
+
+        thread = threading.Thread(target=publish, daemon=True)
+        thread.start()
+        until(lambda: pub._driver.machine.blocked)
+        pub.close()
+        thread.join(LIMIT)
+        assert "was not sent" in str(failure)
+        assert pub.statistics.dropped == 1
+
+
 def test_a_callback_cannot_wait_for_its_own_subscriber(tmp_path: Path) -> None:
     """What it waited for came by its own thread: nothing came any more, to nobody."""
     failures: list[Exception] = []

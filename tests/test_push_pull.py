@@ -299,3 +299,27 @@ def test_a_receiver_that_stands_still_for_three_seconds_ends_nobody(kind: str) -
                 assert await asyncio.wait_for(results, LIMIT * 2) == jobs
 
     asyncio.run(main())
+
+
+def test_what_is_known_after_the_end(face: Face) -> None:
+    push, pull = face.pair("tcp", int)
+    push.send(1)
+    assert pull.receive(timeout=LIMIT) == 1
+    endpoint = push.endpoint
+    push.close()
+    pull.close()
+    for end in (push, pull):
+        assert (end.endpoint, end.statistics.items, end.statistics.unsent) == (endpoint, 1, 0)
+
+
+def test_what_nobody_took_is_told_when_it_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> int:
+        options = zpatterns.SocketOptions(linger=0.05, high_water_mark=1)
+        async with zpatterns.asyncio.Push.connect("tcp://127.0.0.1:1", int, batch=1, options=options) as push:
+            for number in range(5):
+                await push.send(number)
+        return push.statistics.unsent
+
+    unsent = asyncio.run(main())
+    assert unsent >= 3
+    assert f"{unsent} items were never sent" in caplog.text

@@ -89,6 +89,20 @@ def test_what_was_not_taken_waits_in_order() -> None:
     assert flow.wakes_at is None
 
 
+def test_what_nobody_took_is_counted_when_it_is_closed() -> None:
+    flow = Outflow(2)
+    for number in range(5):
+        flow.put(1, b"%d" % number)
+    flow.flush(0.0)
+    token = flow.outbox.popleft()[2]
+    flow.sent(token, Sent.FULL, 0.0)
+    flow.put(1, b"5")
+    flow.close()
+    flow.close()
+    assert (flow.statistics.unsent, flow.waiting) == (6, 0)
+    assert out(flow) == []
+
+
 def test_typed_items_come_in() -> None:
     flow = Inflow(bare=False)
     flow.receive(0, (j.item(1), b"a", b"buffer"), 0.0)

@@ -40,7 +40,8 @@ class Push(Generic[T]):
         check_made(settings, Settings, "Push.bind(endpoint, type) or Push.connect(endpoint, type)")
         self._settings = settings
         self._fork = ForkGuard("Push")
-        self._flow: AsyncOutflow | None = None
+        self._flow: AsyncOutflow | None = None  # while it is open
+        self._last: AsyncOutflow | None = None
         self._finalizer: finalize[..., Any] | None = None
         self._closed = False
         self._most = settings.limits.queue
@@ -184,19 +185,19 @@ class Push(Generic[T]):
         if self._closed:
             raise Closed("the Push is closed; make a new one")
         check_loop(None, "Push")
-        self._flow = AsyncOutflow(self._settings.batch, self._settings.open, self._settings.limits)
+        self._flow = self._last = AsyncOutflow(self._settings.batch, self._settings.open, self._settings.limits)
         self._finalizer = watch(self, self._flow, self._fork)
         return self._flow
 
     @property
     def endpoint(self) -> str:
         """The real address once it is open, port * resolved."""
-        return self._flow.address if self._flow is not None else self._settings.text
+        return self._last.address if self._last is not None else self._settings.text
 
     @property
     def statistics(self) -> PushPullStatistics:
         """Counters since it was opened."""
-        return self._flow.machine.statistics if self._flow is not None else PushPullStatistics()
+        return self._last.machine.statistics if self._last is not None else PushPullStatistics()
 
     async def close(self) -> None:
         """Wait until libzmq has taken what waits, at most ``linger`` seconds, and close. Idempotent."""
@@ -233,7 +234,8 @@ class Pull(Generic[T]):
         check_made(settings, Settings, "Pull.bind(endpoint, type) or Pull.connect(endpoint, type)")
         self._settings = settings
         self._fork = ForkGuard("Pull")
-        self._flow: AsyncInflow | None = None
+        self._flow: AsyncInflow | None = None  # while it is open
+        self._last: AsyncInflow | None = None
         self._finalizer: finalize[..., Any] | None = None
         self._closed = False
         self._decode = settings.codec.decode
@@ -350,19 +352,19 @@ class Pull(Generic[T]):
         if self._closed:
             raise Closed("the Pull is closed; make a new one")
         check_loop(None, "Pull")
-        self._flow = AsyncInflow(self._settings.open, self._settings.limits, bare=self._settings.bare)
+        self._flow = self._last = AsyncInflow(self._settings.open, self._settings.limits, bare=self._settings.bare)
         self._finalizer = watch(self, self._flow, self._fork)
         return self._flow
 
     @property
     def endpoint(self) -> str:
         """The real address once it is open, port * resolved."""
-        return self._flow.address if self._flow is not None else self._settings.text
+        return self._last.address if self._last is not None else self._settings.text
 
     @property
     def statistics(self) -> PushPullStatistics:
         """Counters since it was opened."""
-        return self._flow.machine.statistics if self._flow is not None else PushPullStatistics()
+        return self._last.machine.statistics if self._last is not None else PushPullStatistics()
 
     async def close(self) -> None:
         """As ``zpatterns.Pull.close``."""

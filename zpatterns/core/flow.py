@@ -29,6 +29,8 @@ class PushPullStatistics:
     """Messages they travelled in."""
     undecodable: int = 0
     """Messages that are not what this end takes."""
+    unsent: int = 0
+    """Items that nobody took before this end was closed. What libzmq had taken is not among them."""
 
 
 class Outflow:
@@ -127,6 +129,12 @@ class Outflow:
         self._messages.extendleft(reversed(left))
         self.waiting += sum(count for count, _ in left)
         self.statistics.messages -= len(left)
+
+    def close(self) -> None:
+        """What still waits is given up."""
+        self.statistics.unsent, self.waiting = self.statistics.unsent + self.waiting, 0
+        self._messages.clear()
+        self._items, self._bytes = [], 0
 
     def link(self, port: int, state: Link, now: float) -> None:
         """There may be room again."""

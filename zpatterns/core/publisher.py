@@ -30,7 +30,7 @@ class PublisherStatistics:
     published: int = 0
     """Given to libzmq, which drops for each subscriber that is behind: subscribers count that, as gaps."""
     dropped: int = 0
-    """Not given to libzmq: the deadline of a blocked ``publish`` passed. Its caller was told."""
+    """Not given to libzmq: the deadline of a blocked ``publish`` passed, which its caller was told, or it was cancelled."""
     subscribed: int = 0
     unsubscribed: int = 0
     echoed: int = 0

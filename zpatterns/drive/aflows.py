@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ from ..policy import Limits
 from .aio import AsyncLoop
 from .flows import PULL, PUSH, Pipe
 from .pump import Pump
+
+log: logging.Logger = logging.getLogger("zpatterns")
 
 
 class _Waiting:
@@ -103,10 +106,13 @@ class AsyncOutflow:
         return await self._waiting.until(lambda: self.machine.waiting < most, timeout)
 
     def close(self) -> None:
-        """Close the socket. Idempotent."""
+        """Close the socket; what it would not take is given up. Idempotent."""
         if not self._waiting.closed:
             self._waiting.closed = True
             self._loop.close()
+            self.machine.close()
+            if self.machine.statistics.unsent:
+                log.warning("the Push at %s: %d items were never sent", self.address, self.machine.statistics.unsent)
             self._waiting.changed()
 
 

@@ -15,6 +15,7 @@ from ..core.publisher import Enough, Publisher
 from ..errors import Closed, Overloaded, RequestTimeout
 from .aio import AsyncLoop
 from .fan import Xpub
+from .publishing import gone
 from .pump import Pump
 
 log: logging.Logger = logging.getLogger("zpatterns")
@@ -122,7 +123,8 @@ class AsyncPublisher:
         deadline = monotonic() + self._patience
         while self.machine.waits(last):
             if self.closed:
-                raise Closed("the publisher was closed, and a subscriber had no room: the message was not sent")
+                self.machine.withdraw(first, last)
+                raise gone()
             if monotonic() >= deadline:
                 dropped = self.machine.withdraw(first, last)
                 what = "the message was" if first == last else f"{dropped} of {last - first + 1} messages were"

@@ -119,6 +119,9 @@ class BlockingPublisher:
                 sleep(min(RETRY, deadline - now))
             finally:
                 self._lock.acquire()
+            if self._owner.stopping:
+                machine.withdraw(ticket, ticket)
+                raise gone()
             now = monotonic()
             machine.wake(now)
             self._pump.flush(now)
@@ -163,6 +166,11 @@ class BlockingPublisher:
 def _release(lock: LockType) -> None:
     if lock.locked():
         lock.release()
+
+
+def gone() -> Closed:
+    """It was closed while a message waited for room."""
+    return Closed("the publisher was closed, and a subscriber had no room: the message was not sent")
 
 
 def _closed() -> Closed:
