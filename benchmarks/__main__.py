@@ -12,11 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 
-from . import fairness, report, scaling
+from . import fairness, idle, report, scaling
 from .rounds import Failed, run_rounds
 from .scenarios import SCENARIOS, Run, Scenario
 
-REPORTS = {"scaling": scaling.report, "fairness": fairness.report}
+REPORTS = {"scaling": scaling.report, "fairness": fairness.report, "idle": idle.report}
 """Figures of the broker that are no comparison of two ways."""
 
 
