@@ -24,6 +24,8 @@ with (
 
     read = [newest.receive(timeout=5.0) for _ in range(100)]
     missed = sum(message.missed for message in read)
+    while sum(gap.missed for gap in gaps) < missed and monotonic() < until:
+        sleep(0.01)  # the hook is called on the subscriber's own thread
     print(f"the newest 100: {missed} missed before them, {sum(gap.missed for gap in gaps)} by the hook")
     for message in (latest.receive(timeout=5.0), latest.receive(timeout=5.0)):
         print(f"the latest of {message.topic}: {message.body}, after {message.missed} that nobody had to read")

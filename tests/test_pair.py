@@ -673,7 +673,8 @@ def test_abandoned() -> None:
         async with zpatterns.asyncio.Pair.bind("inproc://abandoned", int):
             pass
 
-    asyncio.run(main())
+    with pytest.warns(ResourceWarning, match="a Pair was dropped"):
+        asyncio.run(main())
 
 
 EXIT = """

@@ -572,6 +572,33 @@ def test_jobs_from_an_async_iterable() -> None:
     asyncio.run(main())
 
 
+def test_close_ends_the_reading_of_jobs() -> None:
+    """Nobody may ask for the next result again; the producer is not left waiting, and whoever does ask is told."""
+
+    async def main() -> None:
+        pipeline = zpatterns.asyncio.Pipeline("tcp://127.0.0.1:*")
+
+        @pipeline.stage
+        async def double(job: int) -> int:
+            return 2 * job
+
+        async def producer() -> Any:
+            yield 1
+            await asyncio.sleep(LIMIT)
+
+        before = asyncio.all_tasks()
+        async with asyncio.timeout(LIMIT):
+            async with pipeline, pipeline.worker():
+                results = pipeline.map(producer(), double)
+                assert await anext(results) == 2
+            while asyncio.all_tasks() != before:
+                await asyncio.sleep(0.005)
+        with pytest.raises(Closed):
+            await anext(results)
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("rich", [True, False])
 def test_progress(face: Face, rich: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     if not rich:

@@ -14,7 +14,7 @@ import zmq
 
 from tests.worlds import ADD, COUNT, LIMIT, ONCE, Add, Number, Sum
 from zpatterns import Closed
-from zpatterns.asyncio import Pipeline, Pull, Push, ReplyServer, RequestClient
+from zpatterns.asyncio import Pair, Pipeline, Publisher, Pull, Push, ReplyServer, RequestClient, Subscriber
 
 
 def serving() -> ReplyServer:
@@ -61,7 +61,8 @@ def test_a_client_that_is_dropped() -> None:
             gc.collect()
             await soon(lambda: descriptors() <= before)
 
-    asyncio.run(main())
+    with pytest.warns(ResourceWarning, match="a RequestClient was dropped"):
+        asyncio.run(main())
 
 
 def test_a_stream_that_is_dropped() -> None:
@@ -77,11 +78,22 @@ def test_a_stream_that_is_dropped() -> None:
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-@pytest.mark.parametrize("kind", [Push, Pull, Pipeline])
+@pytest.mark.parametrize("kind", [Push, Pull, Pipeline, Pair, Publisher, Subscriber, RequestClient])
 def test_what_is_dropped_gives_its_socket_back_and_says_so(kind: Any, elsewhere: bool) -> None:
+    makers: dict[Any, Any] = {
+        Pipeline: lambda: Pipeline("tcp://127.0.0.1:*"),
+        Publisher: lambda: Publisher("tcp://127.0.0.1:*"),
+        Subscriber: lambda: Subscriber("tcp://127.0.0.1:*", bind=True),
+        RequestClient: lambda: RequestClient(server.endpoint),
+    }
+    makers |= {each: lambda each=each: each.bind("tcp://127.0.0.1:*", int) for each in (Push, Pull, Pair)}
+    server = serving()
+
     async def opened() -> None:
-        made = Pipeline("tcp://127.0.0.1:*") if kind is Pipeline else kind.bind("tcp://127.0.0.1:*", int)
+        made = makers[kind]()
         await made.__aenter__()
+        if kind is RequestClient:
+            await made.request(ADD, Add(a=1, b=2))
         held = [made]
         del made
         if elsewhere:
@@ -90,12 +102,13 @@ def test_what_is_dropped_gives_its_socket_back_and_says_so(kind: Any, elsewhere:
             held.clear()
 
     async def main() -> None:
-        await opened()
-        await asyncio.sleep(0.05)
-        before = descriptors()
-        for _ in range(20):
+        async with server:
             await opened()
-        await soon(lambda: descriptors() <= before)
+            await asyncio.sleep(0.05)
+            before = descriptors()
+            for _ in range(20):
+                await opened()
+            await soon(lambda: descriptors() <= before)
 
     gc.collect()
     with pytest.warns(ResourceWarning, match=rf"a {kind.__name__} was dropped without close\(\)"):

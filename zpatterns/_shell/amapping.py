@@ -65,7 +65,8 @@ class Feed:
         """Begin, once."""
         if self.task is None:
             self.task = asyncio.ensure_future(self._read())
-            self.task.add_done_callback(lambda _: self._run.wake())
+            self.task.add_done_callback(self._ended)
+            self._ventilator.feeds.add(self.task)
         return self.task
 
     def given(self) -> None:
@@ -76,6 +77,10 @@ class Feed:
         """Read no more."""
         if self.task is not None:
             self.task.cancel()
+
+    def _ended(self, task: asyncio.Future[None]) -> None:
+        self._ventilator.feeds.discard(task)
+        self._run.wake()
 
     async def _read(self) -> None:
         async for job in self._jobs:
@@ -145,7 +150,7 @@ async def _fed(ventilator: AsyncVentilator, course: Course, run: AsyncRun, feed:
                     feed.given()
                     yield result
                 continue
-            if feeder.done():
+            if feeder.done() and not (ventilator.ended and feeder.cancelled()):
                 feeder.result()  # what the producer raised, is raised here
                 if not course.open:
                     break

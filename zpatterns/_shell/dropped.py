@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
-from weakref import finalize
+from typing import Any
+from weakref import finalize, ref
 
 from .guards import ForkGuard
 
 
-class Driver(Protocol):
-    """What goes on without the object that made it: it must not hold that one."""
-
-    loop: asyncio.AbstractEventLoop
-
-    def close(self) -> None: ...
-
-
-def watch(owner: object, driver: Driver, fork: ForkGuard) -> finalize[..., Any]:
-    """Close the driver when nobody holds its owner any more. Detach what this returns when it was closed."""
-    return finalize(owner, _dropped, type(owner).__name__, driver, fork)
+def watch(
+    owner: object, loop: asyncio.AbstractEventLoop, release: Callable[[], None], fork: ForkGuard
+) -> finalize[..., Any]:
+    """Call ``release`` when nobody holds the owner any more, which it must not hold either. Detach what this returns when
+    it was closed.
+    """
+    return finalize(owner, _dropped, ref(owner), type(owner).__name__, loop, release, fork)
 
 
-def _dropped(name: str, driver: Driver, fork: ForkGuard) -> None:
+def _dropped(
+    owner: ref[object], name: str, loop: asyncio.AbstractEventLoop, release: Callable[[], None], fork: ForkGuard
+) -> None:
     if fork.forked:
         return
-    loop = driver.loop
     if loop.is_running() and asyncio._get_running_loop() is not loop:  # the collector ran on another thread
         with suppress(RuntimeError):  # the loop was closed just now
-            loop.call_soon_threadsafe(driver.close)
+            loop.call_soon_threadsafe(release)
     else:
-        driver.close()
+        release()  # now: a loop that is about to end may not come to it
+    if owner() is not None:
+        return  # it is held: the process ends
     warnings.warn(
         f"a {name} was dropped without close(): use 'async with', or await close() when you are done with it",
         ResourceWarning,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
+from .._shell.dropped import watch
 from .._shell.guards import ForkGuard, check_made
 from .._shell.loops import check_loop
 from .._shell.pairing import End, private_endpoint, two_types
@@ -334,15 +335,9 @@ class Pair(Generic[S, R]):
         if pairing is None:
             machine, pump, outlook, self._address = self._end.open()
             pairing = self._pairing = AsyncPairing(machine, pump, outlook, self._end.options.linger)
-            self._finalizer = weakref.finalize(self, _abandoned, pairing, self._fork)
+            self._finalizer = watch(self, pairing.loop, pairing.close_now, self._fork)
         return pairing
 
 
 def _made(end: End) -> Pair[Any, Any]:
     return Pair(end)
-
-
-def _abandoned(pairing: AsyncPairing, fork: ForkGuard) -> None:
-    """The pair was dropped without close(): nothing of it may stay on the loop."""
-    if not fork.forked:
-        pairing.abandon()

@@ -317,7 +317,7 @@ class Pipeline:
                 checked, self._timeout, self._limits, self._heartbeat, self._options, self._context
             )
             self._ventilator = AsyncVentilator(machine, pump)
-            self._finalizer = watch(self, self._ventilator, self._fork)
+            self._finalizer = watch(self, self._ventilator.loop, self._ventilator.close, self._fork)
             self._ventilator.lines([(stage.name, stage.timeout) for stage in self._stages.by_name.values()])
             log.info("pipeline hands out jobs at %s", self._address)
         check_loop(self._ventilator.loop, "pipeline")

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from .._shell.dropped import watch
 from .._shell.guards import ForkGuard
 from .._shell.loops import check_loop
 from .._shell.opening import spelled
@@ -69,9 +70,9 @@ class Publisher:
     ) -> None:
         check_publisher_overflow(overflow)
         self._texts = spelled(endpoint)
-        self._limits = limits or Limits()
+        self._limits = bounds = limits or Limits()
         self._most = self._limits.message - RECORD
-        self._options = options or SocketOptions()
+        self._options = chosen = options or SocketOptions()
         self._blocks = overflow is Overflow.BLOCK
         self._patience = timeout
         self._fork = ForkGuard("Publisher")
@@ -81,10 +82,10 @@ class Publisher:
             bind=bind,
             overflow=overflow,
             heartbeat=heartbeat or Heartbeat(),
-            limits=self._limits,
-            options=self._options,
+            limits=bounds,
+            options=chosen,
             context=context,
-        )
+        )  # without self: a cycle would wait for the collector
         self._driver: AsyncPublisher | None = None
         self._addresses: list[str] | None = None
         self._finalizer: weakref.finalize[..., Any] | None = None
@@ -155,7 +156,7 @@ class Publisher:
         if self._finalizer is not None:
             self._finalizer.detach()
         if driver.loop.is_closed():
-            driver.abandon()
+            driver.release()
             return
         check_loop(driver.loop, "publisher")
         await driver.close(self._options.linger)
@@ -182,11 +183,5 @@ class Publisher:
         machine, pump, port = self._open()
         self._addresses = port.addresses
         driver = self._driver = AsyncPublisher(machine, pump, port, patience=self._patience)
-        self._finalizer = weakref.finalize(self, _abandoned, driver, self._fork)
+        self._finalizer = watch(self, driver.loop, driver.release, self._fork)
         return driver
-
-
-def _abandoned(driver: AsyncPublisher, fork: ForkGuard) -> None:
-    """It was dropped without close(): nothing of it may stay on the loop."""
-    if not fork.forked:
-        driver.abandon()

@@ -186,7 +186,7 @@ class Push(Generic[T]):
             raise Closed("the Push is closed; make a new one")
         check_loop(None, "Push")
         self._flow = self._last = AsyncOutflow(self._settings.batch, self._settings.open, self._settings.limits)
-        self._finalizer = watch(self, self._flow, self._fork)
+        self._finalizer = watch(self, self._flow.loop, self._flow.close, self._fork)
         return self._flow
 
     @property
@@ -353,7 +353,7 @@ class Pull(Generic[T]):
             raise Closed("the Pull is closed; make a new one")
         check_loop(None, "Pull")
         self._flow = self._last = AsyncInflow(self._settings.open, self._settings.limits, bare=self._settings.bare)
-        self._finalizer = watch(self, self._flow, self._fork)
+        self._finalizer = watch(self, self._flow.loop, self._flow.close, self._fork)
         return self._flow
 
     @property

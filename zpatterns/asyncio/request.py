@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
 from .._shell.calls import Maker, finish
+from .._shell.dropped import watch
 from .._shell.guards import ForkGuard
 from .._shell.loops import check_loop
 from .._shell.opening import check_endpoints, connection_listener, requester_pump
@@ -254,7 +255,7 @@ class RequestClient:
             machine, pump = self._open()
             listener = connection_listener(self._endpoints, self._on_connection)
             requester = self._requester = AsyncRequester(machine, pump, listener)
-            self._finalizer = weakref.finalize(self, _abandoned, requester, self._fork)
+            self._finalizer = watch(self, requester.loop, requester.close, self._fork)
         else:
             check_loop(requester.loop, "client")
         return requester
@@ -328,9 +329,3 @@ def _listener(stream: weakref.ref[Stream[Any]]) -> Callable[[Call | Part], None]
             reader._hear(event)
 
     return hear
-
-
-def _abandoned(requester: AsyncRequester, fork: ForkGuard) -> None:
-    """The client was dropped without close(): nothing of it may stay on the loop."""
-    if not fork.forked:
-        requester.abandon()

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
 from .._shell.delivery import Message, Rest, opened
+from .._shell.dropped import watch
 from .._shell.guards import ForkGuard
 from .._shell.loops import check_loop, on_loop_signal
 from .._shell.opening import connection_listener, spelled
@@ -107,15 +108,15 @@ class Subscriber(Generic[T_co]):
         security: Insecure | None = None,
         context: Context | None = None,
     ) -> None:
-        self._limits = limits or Limits()
+        self._limits = bounds = limits or Limits()
         self._fork = ForkGuard("Subscriber")
         self._intake = Intake(self._limits.backlog, overflow, max_age)
         self._wanted = [subscription(topic, self._intake) for topic in topics]
         self._addresses = spelled(endpoint)
         endpoints = checked(endpoint, bind=bind, security=security)
         self._open: Callable[[], tuple[SubscriberMachine, SubscriberPump, list[str]]] = lambda: subscriber_pump(
-            endpoints, bind=bind, limits=self._limits, options=options or SocketOptions(), context=context
-        )
+            endpoints, bind=bind, limits=bounds, options=options or SocketOptions(), context=context
+        )  # without self: a cycle would wait for the collector
         self._on_gap = gap_listener(on_gap)
         self._on_connection = on_connection
         self._handlers = Handlers()
@@ -283,7 +284,7 @@ class Subscriber(Generic[T_co]):
         machine, pump, self._addresses = self._open()
         listener = connection_listener(self._addresses, self._on_connection)
         driver = self._driver = AsyncSubscriber(machine, pump, self._on_gap, listener)
-        self._finalizer = weakref.finalize(self, _abandoned, driver, self._fork)
+        self._finalizer = watch(self, driver.loop, driver.close, self._fork)
         driver.open(self._intake)
         self._main = Messages(driver, self._intake)
         for each in self._wanted:
@@ -378,9 +379,3 @@ class Messages(Generic[T_co]):
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         await self.close()
-
-
-def _abandoned(driver: AsyncSubscriber, fork: ForkGuard) -> None:
-    """It was dropped without close(): nothing of it may stay on the loop."""
-    if not fork.forked:
-        driver.abandon()

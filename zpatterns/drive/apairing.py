@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from contextlib import suppress
 from math import inf
 from time import monotonic
 from typing import Any
@@ -146,14 +145,6 @@ class AsyncPairing:
         if not self.machine.closed:
             self._say_farewell()
         self._loop.close()
-
-    def abandon(self) -> None:
-        """The collector found it, on whatever thread it ran."""
-        if self.loop.is_running() and asyncio._get_running_loop() is not self.loop:
-            with suppress(RuntimeError):  # the loop was closed just now
-                self.loop.call_soon_threadsafe(self.close_now)
-        else:
-            self.close_now()
 
     def _say_farewell(self) -> None:
         self.outlook.closed = True

@@ -179,16 +179,10 @@ class AsyncPublisher:
             log.debug("closing: %s", error)  # the context was terminated: nothing goes out any more
         self._broken()
 
-    def abandon(self) -> None:
-        """Nobody holds it any more: on whatever thread the collector ran."""
-        if self.loop.is_running() and asyncio._get_running_loop() is not self.loop:
-            try:
-                self.loop.call_soon_threadsafe(self.shut)
-            except RuntimeError:  # the loop was closed just now
-                return
-        else:
-            self.shut()
-            self._port.leave()
+    def release(self) -> None:
+        """Close without waiting for anything. Idempotent."""
+        self.shut()
+        self._port.leave()
 
     def _broken(self) -> None:
         self.closed = True

@@ -70,16 +70,11 @@ class AsyncRequester:
             if self.machine.outbox:
                 self._loop.touched()
 
-    def abandon(self, call: Call | None = None) -> None:
-        """The collector found a stream, or the whole client, that nobody holds: on whatever thread it ran."""
+    def abandon(self, call: Call) -> None:
+        """The collector found a stream that nobody holds: on whatever thread it ran."""
         if self.loop.is_running() and asyncio._get_running_loop() is not self.loop:
             with suppress(RuntimeError):  # the loop was closed just now
-                if call is not None:
-                    self.loop.call_soon_threadsafe(self.cancel, call)
-                else:
-                    self.loop.call_soon_threadsafe(self.close)
-        elif call is None:
-            self.close()  # now: a loop that is about to end may not come to it
+                self.loop.call_soon_threadsafe(self.cancel, call)
         elif not self.loop.is_closed():
             self.cancel(call)
 

@@ -119,16 +119,6 @@ class AsyncSubscriber:
             if not asked.application.done():
                 asked.application.set_result(None)
 
-    def abandon(self) -> None:
-        """Nobody holds it any more: on whatever thread the collector ran."""
-        if self.loop.is_running() and asyncio._get_running_loop() is not self.loop:
-            try:
-                self.loop.call_soon_threadsafe(self.close)
-            except RuntimeError:  # the loop was closed just now
-                return
-        else:
-            self.close()
-
     def _broken(self) -> None:
         self.failed = True
         self.close()

@@ -57,6 +57,8 @@ class AsyncVentilator:
     def __init__(self, machine: Ventilator, pump: Pump) -> None:
         self.machine = machine
         self.closed: bool = False
+        self.feeds: set[asyncio.Future[None]] = set()
+        """What brings it jobs, and has to end with it."""
         self._joined = asyncio.Event()
         self._loop = AsyncLoop(pump, self._deliver, self.close)
         self.loop: asyncio.AbstractEventLoop = self._loop.loop
@@ -100,6 +102,8 @@ class AsyncVentilator:
         self.machine.close(Closed("the pipeline was closed"))
         try:
             if not self.loop.is_closed():
+                for feed in tuple(self.feeds):
+                    feed.cancel()
                 with suppress(Closed):
                     self._loop.flush()
                 self._loop.hand_over()
