@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import zmq
 
+import zpatterns
+import zpatterns.asyncio
 from tests.worlds import ADD, COUNT, LIMIT, ONCE, Add, Number, Sum
 from zpatterns import Closed
 from zpatterns.asyncio import Pair, Pipeline, Publisher, Pull, Push, ReplyServer, RequestClient, Subscriber
@@ -164,6 +166,38 @@ def test_a_context_that_is_terminated_under_a_server() -> None:
             ended = asyncio.create_task(asyncio.to_thread(context.term))
             await ended
             await server.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", ["server", "broker", "worker"])
+@pytest.mark.parametrize("world", [zpatterns, zpatterns.asyncio])
+def test_whoever_serves_is_told_that_the_context_was_terminated(world: Any, kind: str) -> None:
+    async def number(value: int) -> int:
+        return value
+
+    context = zmq.Context()
+    if kind == "broker":
+        serving = world.Broker("tcp://127.0.0.1:*", context=context)
+        opened = lambda: bool(serving.frontend)
+    elif kind == "worker":
+        pipeline = world.Pipeline("tcp://127.0.0.1:*", context=context)
+        pipeline.stage(number if world is zpatterns.asyncio else abs)
+        serving = pipeline.worker("tcp://127.0.0.1:1")
+        opened = lambda: serving._worker is not None
+    else:
+        serving = world.ReplyServer("tcp://127.0.0.1:*", context=context)
+        serving.plain(lambda frames: frames)
+        opened = lambda: serving._replier is not None
+
+    async def main() -> None:
+        served = asyncio.create_task(serving.serve() if world is zpatterns.asyncio else asyncio.to_thread(serving.run))
+        await soon(opened)
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(LIMIT):
+            await asyncio.to_thread(context.term)
+            with pytest.raises(Closed, match="context"):
+                await served
 
     asyncio.run(main())
 

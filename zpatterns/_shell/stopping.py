@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
 from typing import Any
 
+from ..errors import Closed
 from .loops import on_loop_signal
 
 log: logging.Logger = logging.getLogger("zpatterns")
@@ -21,15 +22,24 @@ class Stopping:
     def __init__(self) -> None:
         self.asked: asyncio.Event = asyncio.Event()
         self.ending: asyncio.Future[Any] | None = None
+        self._broken = False
 
     async def serve(self, stop: Stop, close: Callable[[], None], *, signals: bool) -> None:
-        """Wait until it is asked for, then end. ``close`` comes last, in any case."""
+        """Wait until it is asked for, then end. ``close`` comes last, in any case. Raises Closed when the sockets went away."""
         with on_loop_signal(self.on_signal) if signals else nullcontext():
             try:
                 await self.asked.wait()
                 await self.end(stop)
+                if self._broken:
+                    raise Closed("the sockets are gone: was the context terminated?")
             finally:
                 close()
+
+    def broke(self) -> None:
+        """The sockets are gone, and nobody asked for it."""
+        if not self.asked.is_set():
+            self._broken = True
+            self.asked.set()
 
     def begin(self, stop: Stop) -> asyncio.Future[Any]:
         """End without waiting. Twice is once."""

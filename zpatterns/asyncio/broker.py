@@ -173,4 +173,5 @@ class Broker:
             context=self._context,
         )
         self._broker = AsyncBroker(parts.machine, parts.pump, parts.work, changed=changed)
+        self._broker.broken = self._stopping.broke
         log.info("broker %s: clients at %s, workers at %s", self.name, parts.frontend, parts.backend)

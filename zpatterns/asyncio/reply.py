@@ -218,4 +218,5 @@ class ReplyServer(Handlers):
             threads=self._thread_count,
             name=f"zpatterns-{self.name}-handler",
         )
+        self._replier.broken = self._stopping.broke
         log.info("server %s answers at %s", self.name, self._address)

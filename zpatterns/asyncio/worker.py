@@ -81,6 +81,7 @@ class PipelineWorker:
             raise Closed("this worker was started already; make a new one to start again")
         check_loop(None, "worker")
         self._worker = self._open(self._dismissed)
+        self._worker.broken = self._stopping.broke
         log.info("worker %d waits for jobs", os.getpid())
         return self._worker
 

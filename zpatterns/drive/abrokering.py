@@ -29,10 +29,12 @@ class AsyncBroker:
     ) -> None:
         self.machine = machine
         self.closed: bool = False
+        self.broken: Callable[[], None] | None = None
+        """Called when the sockets went away by themselves."""
         self._staffing = Staffing(machine.exchange.directory)
         self._work = work
         self._changed = changed
-        self._loop = AsyncLoop(pump, self._deliver, self.close, _nothing)
+        self._loop = AsyncLoop(pump, self._deliver, self._break, _nothing)
         self.loop: asyncio.AbstractEventLoop = self._loop.loop
 
     async def wait(self, service: bytes, count: int, timeout: float) -> int:
@@ -90,6 +92,11 @@ class AsyncBroker:
                     self._loop.flush()
         finally:
             self._loop.close()
+
+    def _break(self) -> None:
+        self.close()
+        if self.broken is not None:
+            self.broken()
 
     def _deliver(self, event: Any) -> None:
         kind = event.__class__

@@ -54,8 +54,10 @@ class AsyncWorker:
         self._threads = DaemonThreads(threads, name)
         self._carriers: Carriers[StageJob] = Carriers(self._done, self._waits)
         self.closed: bool = False
+        self.broken: Callable[[], None] | None = None
+        """Called when the sockets went away by themselves."""
         self._changed: asyncio.Event | None = None
-        self._loop = AsyncLoop(pump, self._deliver, self.close, self._carriers.go)
+        self._loop = AsyncLoop(pump, self._deliver, self._break, self._carriers.go)
         self.loop: asyncio.AbstractEventLoop = self._loop.loop
 
     async def stop(self, grace: float) -> None:
@@ -96,6 +98,11 @@ class AsyncWorker:
             log.debug("closing: %s", error)  # the context was terminated: nothing goes out any more
         finally:
             self._loop.close()
+
+    def _break(self) -> None:
+        self.close()
+        if self.broken is not None:
+            self.broken()
 
     def _deliver(self, event: Any) -> None:
         kind = event.__class__

@@ -87,6 +87,8 @@ class Owner:
         except Closed as error:
             failure = error
             log.debug("%s: %s", self._name, error)  # the context was terminated under us
+            if self._thread is None:
+                raise
         except BaseException as error:
             failure = error
             if self._thread is None:
@@ -165,7 +167,8 @@ class Owner:
         if (
             not self._ident and not self.ended and self._thread is None
         ):  # it was never turned: there is nobody to close it
-            self.run()
+            with suppress(Closed):
+                self.run()
         return self._ident != get_ident() and self._over.wait(timeout)
 
     def _finish(self, error: BaseException | None) -> None:
