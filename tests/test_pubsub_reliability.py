@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -199,3 +199,26 @@ def test_a_publisher_killed_and_started_again_is_heard_again(tmp_path: Path) -> 
                 process.kill()
                 process.wait()
         assert len(publishers) == 3
+
+
+@pytest.mark.parametrize("forwarded", [False, True])
+@pytest.mark.parametrize("first", ["publisher", "subscriber"])
+def test_many_subscriptions_are_all_in_place_after_a_restart(first: str, forwarded: bool, tmp_path: Path) -> None:
+    """However small the queues are: a subscription is never what finds no room."""
+    few = zpatterns.SocketOptions(high_water_mark=1)
+    topics = [zpatterns.Topic(f"sensor.{number}", int) for number in range(500)]
+    endpoint = front = fresh("ipc", tmp_path)
+    with ExitStack() as stack:
+        if forwarded:
+            front = fresh("ipc", tmp_path)
+            stack.enter_context(Proxy.forwarder(front, endpoint, connect_frontend=True, options=few))
+        if first == "publisher":
+            publisher = Publisher(front)
+        subscriber = stack.enter_context(Subscriber(endpoint, *topics, options=few))
+        if first == "publisher":
+            subscriber.ready(LIMIT)
+            publisher.close()
+        publisher = stack.enter_context(Publisher(front))
+        subscriber.ready(LIMIT)
+        for topic in topics:
+            assert publisher.wait_for_subscribers(topic, timeout=0.0) == 1

@@ -79,7 +79,9 @@ def open_socket(
         raise translate(error, "open a socket") from error
     values: dict[str, int | bytes] = {
         "LINGER": _ms(options.linger),
-        "SNDHWM": options.high_water_mark,
+        "SNDHWM": 0
+        if kind in (zmq.SUB, zmq.XSUB)
+        else options.high_water_mark,  # of subscriptions: full, it drops them
         "RCVHWM": options.high_water_mark,
         "RECONNECT_IVL": _ms(options.reconnect_interval),
         "RECONNECT_IVL_MAX": _ms(options.reconnect_interval_max),
