@@ -572,6 +572,29 @@ def test_jobs_from_an_async_iterable() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("fed", [False, True])
+def test_one_result_of_a_map_that_nobody_holds(fed: bool) -> None:
+    async def main() -> None:
+        pipeline = zpatterns.asyncio.Pipeline("tcp://127.0.0.1:*")
+
+        @pipeline.stage
+        async def double(job: int) -> int:
+            await asyncio.sleep(0.01)
+            return 2 * job
+
+        async def producer() -> Any:
+            for number in range(1000):
+                yield number
+
+        async with pipeline, pipeline.worker(), asyncio.timeout(LIMIT):
+            assert await anext(pipeline.map(producer() if fed else range(1000), double, window=10)) == 0
+            ventilator = pipeline._open()
+            while ventilator.feeds or ventilator.machine.tasks:  # the rest is given up
+                await asyncio.sleep(0.005)
+
+    asyncio.run(main())
+
+
 def test_close_ends_the_reading_of_jobs() -> None:
     """Nobody may ask for the next result again; the producer is not left waiting, and whoever does ask is told."""
 

@@ -90,6 +90,10 @@ class Feed:
                 await self._room.wait()
 
 
+class _Held:
+    """Goes with the last who holds it: the iterator, or an ``anext`` under way."""
+
+
 def results(
     pipeline: object,
     ventilator: AsyncVentilator,
@@ -97,20 +101,21 @@ def results(
     run: AsyncRun,
     jobs: Iterable[Any] | AsyncIterable[Any],
 ) -> Lasting[Any]:
-    """What ``map`` gives. Jobs under way are given up when it has ended, or when nobody holds it any more."""
+    """What ``map`` gives. Jobs under way are given up when it has ended, or when nobody holds it or waits for it any more."""
+    held = _Held()
     feed: Feed | None = None
     if isinstance(jobs, AsyncIterable):
         feed = Feed(ventilator, course, run, jobs)
-        begin: Begin[Any] = partial(_fed, ventilator, course, run, feed)
+        begin: Begin[Any] = partial(_fed, held, ventilator, course, run, feed)
     else:
-        begin = partial(_taken, ventilator, course, run, iter(jobs))
+        begin = partial(_taken, held, ventilator, course, run, iter(jobs))
     made = Lasting(begin, partial(_end, ventilator, course, feed), pipeline)
-    weakref.finalize(made, _dropped, ventilator, course, feed).atexit = False
+    weakref.finalize(held, _dropped, ventilator, course, feed).atexit = False
     return made
 
 
 async def _taken(
-    ventilator: AsyncVentilator, course: Course, run: AsyncRun, jobs: Iterator[Any]
+    held: _Held, ventilator: AsyncVentilator, course: Course, run: AsyncRun, jobs: Iterator[Any]
 ) -> AsyncGenerator[Any, None]:
     workers = ventilator.machine.workers
     more = True
@@ -137,7 +142,9 @@ async def _taken(
     _end(ventilator, course, None)
 
 
-async def _fed(ventilator: AsyncVentilator, course: Course, run: AsyncRun, feed: Feed) -> AsyncGenerator[Any, None]:
+async def _fed(
+    held: _Held, ventilator: AsyncVentilator, course: Course, run: AsyncRun, feed: Feed
+) -> AsyncGenerator[Any, None]:
     workers = ventilator.machine.workers
     try:
         while not course.over:
