@@ -116,6 +116,58 @@ def test_a_signal_ends_run(world: str, number: signal.Signals) -> None:
         until(lambda: publisher.statistics.unsubscribed > 0)
 
 
+BUSY = {
+    "blocking": """
+import time
+from zpatterns import Subscriber
+
+def note(message):
+    logging.info("busy")
+    time.sleep(100)
+""",
+    "asyncio": """
+import asyncio
+from zpatterns.asyncio import Subscriber
+
+async def note(message):
+    logging.info("busy")
+    await asyncio.sleep(100)
+""",
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("world", ["blocking", "asyncio"])
+def test_a_second_signal_interrupts_the_handler_at_work(world: str, number: signal.Signals) -> None:
+    code = (
+        "import logging, sys\n"
+        "from tests.pubsub_worlds import NOTE\n"
+        "logging.basicConfig(level=logging.INFO, stream=sys.stdout, format='%(message)s')\n"
+        f"{BUSY[world]}\n"
+        "subscriber = Subscriber(sys.argv[1])\n"
+        "subscriber.on(NOTE)(note)\n"
+        "subscriber.run()\n"
+        "print('stopped', flush=True)\n"
+    )
+    with Publisher("tcp://127.0.0.1:*") as publisher:
+        command = [sys.executable, "-c", code, publisher.endpoint]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        try:
+            publisher.wait_for_subscribers(NOTE, 1, LIMIT)
+            publisher.publish(NOTE, Note(text="hello"))
+            assert process.stdout.readline() == "busy\n"
+            process.send_signal(number)
+            assert process.stdout.readline().startswith(f"{number.name}: stopping")
+            process.send_signal(number)
+            assert process.stdout.readline() == "stopped\n"
+            assert process.wait(LIMIT) == 0
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
 @pytest.mark.parametrize("world", ["blocking", "asyncio"])
 def test_run_leaves_an_ignored_signal_alone(world: str) -> None:
     """As background jobs of a shell have it."""

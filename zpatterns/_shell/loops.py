@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from ..errors import WrongLoopError
-from .signals import wanted
+from .signals import STOPPING, wanted
+
+log: logging.Logger = logging.getLogger("zpatterns")
 
 
 def check_loop(owner: asyncio.AbstractEventLoop | None, what: str) -> None:
@@ -37,3 +40,26 @@ def on_loop_signal(stop: Callable[[str], None]) -> Generator[None]:
     finally:
         for number in installed:
             loop.remove_signal_handler(number)
+
+
+@contextmanager
+def until_second_loop_signal(stop: Callable[[], None]) -> Generator[None]:
+    """The first calls ``stop``; the next one cancels the block, which then ends as if it were done."""
+    task = asyncio.current_task()
+    assert task is not None
+    heard: list[str] = []
+
+    def hear(name: str) -> None:
+        heard.append(name)
+        if len(heard) == 1:
+            log.info(STOPPING, name)
+            stop()
+        elif len(heard) == 2:
+            task.cancel()
+
+    with on_loop_signal(hear):
+        try:
+            yield
+        except asyncio.CancelledError:
+            if len(heard) < 2 or task.uncancel():  # somebody else cancelled it, too
+                raise

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
+
+log: logging.Logger = logging.getLogger("zpatterns")
+STOPPING = "%s: stopping after the handler at work; once more stops at once"
 
 
 def wanted() -> list[signal.Signals]:
@@ -27,3 +31,23 @@ def on_signal(stop: Callable[[str], None]) -> Generator[None]:
     finally:
         for restored, handler in previous.items():
             signal.signal(restored, handler)
+
+
+@contextmanager
+def until_second_signal(stop: Callable[[], None]) -> Generator[None]:
+    """The first calls ``stop``; the next one ends the block, whatever runs in it."""
+    heard: list[str] = []
+
+    def hear(name: str) -> None:
+        heard.append(name)
+        if len(heard) > 1:
+            raise KeyboardInterrupt(name)
+        log.info(STOPPING, name)
+        stop()
+
+    with on_signal(hear):
+        try:
+            yield
+        except KeyboardInterrupt:
+            if len(heard) < 2:  # somebody raised it
+                raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import nullcontext
@@ -14,7 +13,7 @@ from typing import Any, Generic, Self, TypeVar, Unpack, overload
 from .._shell.delivery import Message, Rest, opened
 from .._shell.dropped import watch
 from .._shell.guards import ForkGuard
-from .._shell.loops import check_loop, on_loop_signal
+from .._shell.loops import check_loop, until_second_loop_signal
 from .._shell.opening import connection_listener, spelled
 from .._shell.pubsub import (
     Handlers,
@@ -35,8 +34,6 @@ from ..drive.sockets import Context
 from ..endpoint import Insecure
 from ..errors import Closed, RequestTimeout
 from ..policy import DEFAULT_TIMEOUT, Limits, Overflow, SocketOptions
-
-log: logging.Logger = logging.getLogger("zpatterns")
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -222,10 +219,13 @@ class Subscriber(Generic[T_co]):
         asyncio.run(self.serve(signals=True))
 
     async def serve(self, *, signals: bool = False) -> None:
-        """Call handlers until ``stop()``, ``close()`` or a cancel; ``signals=True`` stops on SIGINT and SIGTERM too."""
+        """Call handlers until ``stop()``, ``close()`` or a cancel; ``signals=True`` stops on SIGINT and SIGTERM too.
+
+        The handler at work is finished first; a second signal cancels it.
+        """
         main = self._reader()
         handlers = self._handlers
-        with on_loop_signal(self._on_signal) if signals else nullcontext():
+        with until_second_loop_signal(self.stop) if signals else nullcontext():
             try:
                 while not self._stopping and (message := await main._next_or_none()) is not None:
                     for handler in handlers.of(message):
@@ -291,10 +291,6 @@ class Subscriber(Generic[T_co]):
             driver.subscribe(each)
         self._wanted.clear()
         return driver
-
-    def _on_signal(self, name: str) -> None:
-        log.info("%s: stopping", name)
-        self.stop()
 
 
 class Messages(Generic[T_co]):

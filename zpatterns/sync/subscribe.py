@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
@@ -21,7 +20,7 @@ from .._shell.pubsub import (
     subscriber_pump,
     subscription,
 )
-from .._shell.signals import on_signal
+from .._shell.signals import until_second_signal
 from ..contract import Topic
 from ..core.heard import Gap, SubscriberStatistics
 from ..core.intake import Intake
@@ -30,8 +29,6 @@ from ..drive.subscribing import BlockingSubscriber
 from ..endpoint import Insecure
 from ..errors import Closed, RequestTimeout
 from ..policy import DEFAULT_TIMEOUT, Limits, Overflow, SocketOptions
-
-log: logging.Logger = logging.getLogger("zpatterns")
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -227,11 +224,12 @@ class Subscriber(Generic[T_co]):
     def run(self) -> None:
         """Call handlers, one message at a time and in order, until SIGINT, SIGTERM, ``stop()`` or ``close()``.
 
+        The handler at work is finished first; a second signal interrupts it, as Ctrl-C does.
         What a handler raises is logged and counted in ``handler_errors``; the next message comes in any case.
         """
         self._fork.check()
         handlers = self._handlers
-        with on_signal(self._on_signal):
+        with until_second_signal(self.stop):
             while not self._stopping and not self._driver.closed:
                 for message in self._main._some(lambda: self._stopping):
                     for handler in handlers.of(message):
@@ -256,10 +254,6 @@ class Subscriber(Generic[T_co]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
-
-    def _on_signal(self, name: str) -> None:
-        log.info("%s: stopping", name)
-        self.stop()
 
 
 class Messages(Generic[T_co]):
