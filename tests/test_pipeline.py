@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -667,6 +668,32 @@ def test_a_worker_that_stands_still_loses_its_jobs_and_comes_back(face: Face) ->
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_a_worker_outlives_a_keyboard_interrupt_that_a_handler_raised(inline: bool) -> None:
+    pipeline = zpatterns.Pipeline("tcp://127.0.0.1:*", timeout=LIMIT)
+
+    @pipeline.stage(inline=inline)
+    def fail(job: int) -> int:
+        raise KeyboardInterrupt
+
+    with pipeline, pipeline.worker():
+        results = list(pipeline.map(range(3), fail, errors="yield"))
+        assert [type(each) for each in results] == [JobFailed] * 3
+
+
+def test_close_of_a_worker_within_a_handler_does_not_wait_for_it() -> None:
+    pipeline = zpatterns.Pipeline("tcp://127.0.0.1:*", timeout=LIMIT)
+
+    @pipeline.stage
+    def last(job: int) -> int:
+        began = time.monotonic()
+        worker.close()
+        return int(time.monotonic() - began)
+
+    with pipeline, pipeline.worker() as worker:
+        assert list(pipeline.map([1], last)) == [0]
 
 
 def test_two_maps_at_once_from_two_threads(face: Face) -> None:

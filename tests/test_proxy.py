@@ -416,13 +416,16 @@ def test_capture(world: Any, transport: str, tmp_path: Path) -> None:
     assert (counts.captured, counts.capture_missed, counts.capture_failed) == (100, 0, 0)
 
 
-def test_a_capture_that_is_slow_or_raises(world: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [ValueError, SystemExit])
+def test_a_capture_that_is_slow_or_raises(
+    world: Any, error: type[BaseException], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     go, seen = threading.Event(), []
 
     def capture(message: list[bytes]) -> None:
         go.wait(LIMIT)
         seen.append(message)
-        raise ValueError(message)
+        raise error(message)
 
     options = SocketOptions(high_water_mark=10)
     with (

@@ -140,6 +140,33 @@ def test_what_was_not_meant_for_the_caller_is_internal(world: Any, error: BaseEx
     assert "raised" in caplog.text
 
 
+def test_only_the_main_thread_is_interrupted() -> None:
+    """A KeyboardInterrupt that a handler raises on a thread is an exception like any other."""
+    server = zpatterns.ReplyServer("tcp://127.0.0.1:*", threads=1)
+
+    @server.reply(ADD)
+    def fail(request: Add) -> Sum:
+        raise KeyboardInterrupt
+
+    with server, zpatterns.RequestClient(server.endpoint) as client:
+        for _ in range(3):
+            with pytest.raises(ReplyError) as caught:
+                client.request(ADD, Add(a=1, b=2))
+            assert caught.value.status is Status.INTERNAL
+
+
+def test_close_within_a_handler_does_not_wait_for_it() -> None:
+    server = zpatterns.ReplyServer("tcp://127.0.0.1:*", grace=10 * LIMIT)
+
+    @server.reply(ADD)
+    def last(request: Add) -> Sum:
+        server.close()
+        return Sum(total=request.a + request.b)
+
+    with server, zpatterns.RequestClient(server.endpoint, timeout=LIMIT) as client:
+        assert client.request(ADD, Add(a=1, b=2)).total == 3
+
+
 def test_a_mapped_exception_without_a_text(world: Any) -> None:
     error = raised(world, failing(world, Unspeakable(), exceptions={ValueError: Status.ABORTED}))
     assert (error.status, error.message) == (Status.ABORTED, "Unspeakable")

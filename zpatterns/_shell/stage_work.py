@@ -17,6 +17,7 @@ from .arrays import Array
 from .awork import AsyncHandlerWork
 from .binding import Handler
 from .context import RequestContext
+from .work import is_interrupt
 
 _NONE: list[Any] = []
 
@@ -39,9 +40,9 @@ class StageHandlerWork(AsyncHandlerWork):
                 continue
             try:
                 answer: Answer | Failure = encoded(codec, function(values[job.index]), limits)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # noqa: BLE001  sys.exit() in a handler must not end the worker
+            except BaseException as error:  # sys.exit() in a handler must not end the worker
+                if is_interrupt(error):
+                    raise
                 answer = failure_of(error, handler, self.mapping)
             yield job, answer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,11 @@ from ..errors import Status
 from ..policy import Limits
 from .answering import arguments, encoded, failure_of, plain_frames
 from .binding import Handler
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it is Ctrl-C, which the main thread hears; elsewhere a handler raised it by itself, as it may anything."""
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
 
 
 class HandlerWork:
@@ -32,9 +38,9 @@ class HandlerWork:
             if handler.name is None:
                 return plain_frames(value)
             return encoded(handler.reply, value, self.limits)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001  a thread lost to sys.exit() or a cancel would never answer
+        except BaseException as error:  # a thread lost to sys.exit() or a cancel would never answer
+            if is_interrupt(error):
+                raise
             return failure_of(error, handler, self.mapping)
 
     def parts(self, job: Asked) -> Iterator[Answer | Failure]:
@@ -49,7 +55,9 @@ class HandlerWork:
                 close = getattr(values, "close", None)
                 if close is not None:
                     close()
-        except (KeyboardInterrupt, GeneratorExit):
+        except GeneratorExit:
             raise
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             yield failure_of(error, handler, self.mapping)

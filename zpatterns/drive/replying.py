@@ -165,6 +165,11 @@ class BlockingReplier:
         self._threads = DaemonThreads(threads, name)
         self.loop: Loop = Loop(pump, self._deliver, works=True)
 
+    @property
+    def mine(self) -> bool:
+        """Whether the calling thread runs one of its handlers."""
+        return self._threads.mine
+
     def serve(self, stopping: Callable[[], bool], grace: Callable[[], float]) -> None:
         """Turn the loop until ``stopping()``; then finish what runs within ``grace`` seconds, and refuse the rest."""
         loop, machine = self.loop, self.machine

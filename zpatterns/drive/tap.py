@@ -63,7 +63,7 @@ class Tap:
         self.frames += len(message)
         try:
             self._callback(message)
-        except Exception:
+        except BaseException:  # what it raises must not end the capture
             self.failed += 1
             log.exception("%s: the capture callback raised", self._name)
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
+_here = threading.local()
+
 
 class DaemonThreads:
     """At most ``size`` threads, started when there is more to do than idle ones."""
@@ -29,11 +31,17 @@ class DaemonThreads:
             threading.Thread(target=self._serve, name=f"{self._name}-{self._threads}", daemon=True).start()
         self._work.put((action, arguments))
 
+    @property
+    def mine(self) -> bool:
+        """Whether the calling thread is one of these."""
+        return getattr(_here, "threads", None) is self
+
     def finished(self) -> None:
         """Called by the loop when an action has handed in its result."""
         self.busy -= 1
 
     def _serve(self) -> None:
+        _here.threads = self
         while True:
             item = self._work.get()
             if item is None:

@@ -52,6 +52,11 @@ class BlockingWorker:
         self._threads = DaemonThreads(threads, name)
         self.loop: Loop = Loop(pump, self._deliver, works=True)
 
+    @property
+    def mine(self) -> bool:
+        """Whether the calling thread runs one of its handlers."""
+        return self._threads.mine
+
     def serve(self, stopping: Callable[[], bool], grace: Callable[[], float]) -> None:
         """Turn the loop until ``stopping()``, or until it is dismissed; then finish what it has within ``grace`` seconds."""
         loop, machine = self.loop, self.machine

@@ -169,11 +169,13 @@ class ReplyServer(Handlers):
             self._replier.loop.wake()
 
     def close(self, *, grace: float | None = None) -> None:
-        """Stop and wait until the server has: at most ``grace`` seconds if handlers still run. Idempotent."""
+        """Stop and wait until the server has: at most ``grace`` seconds if handlers still run; not within one of them. Idempotent."""
         if self._fork.forked:
             return
         self.stop(grace=grace)
         thread = self._thread
+        if self._replier is None or self._replier.mine:
+            return
         if thread is not None and thread is not threading.current_thread():
             thread.join(self._grace + 5.0)
             self._thread = None

@@ -52,11 +52,13 @@ class PipelineWorker:
             self._worker.loop.wake()
 
     def close(self) -> None:
-        """Stop and wait until it has: at most ``grace`` seconds if handlers still run. Idempotent."""
+        """Stop and wait until it has: at most ``grace`` seconds if handlers still run; not within one of them. Idempotent."""
         if self._fork.forked:
             return
         self.stop()
         thread = self._thread
+        if self._worker is None or self._worker.mine:
+            return
         if thread is not None and thread is not threading.current_thread():
             thread.join(self._grace + 5.0)
             self._thread = None
