@@ -199,6 +199,62 @@ def test_iteration_ends_when_the_peer_is_closed(make: Maker) -> None:
         assert got == list(range(2000))
 
 
+def test_iteration_ends_when_the_farewell_had_to_wait_for_room(make: Maker) -> None:
+    options = SocketOptions(high_water_mark=5, linger=LIMIT)
+    for count in range(8, 18):  # at one of them, all are under way and nothing else fits
+        left, right = make.inproc(int, options=options)
+        for number in range(count):
+            left.send(number)
+        closer = threading.Thread(target=left.close)
+        closer.start()
+        machine = left.pair._pairing.machine
+        until(lambda machine=machine: machine.closed or machine.queue)
+        assert in_threads(1, lambda _, right=right: list(right)) == [list(range(count))]
+        closer.join(LIMIT)
+        assert not closer.is_alive()
+        assert (left.pair.statistics.unsent, right.pair.statistics.missed) == (0, 0)
+
+
+def fill_and_close(end: Face) -> list[int]:
+    """Send until nothing more is taken, and leave before anybody reads; what is under way then."""
+    sent = 0
+    with pytest.raises(Overloaded):
+        while True:
+            end.send(sent, timeout=0.1)
+            sent += 1
+    end.close()
+    statistics = end.pair.statistics
+    assert (statistics.sent, statistics.sent + statistics.unsent) == (sent - 5, sent)
+    return list(range(sent - 5))
+
+
+def test_iteration_ends_when_the_farewell_found_no_room(make: Maker) -> None:
+    """The reader comes when the other end has gone: inproc has no connection that breaks."""
+    options = SocketOptions(high_water_mark=5, linger=0.05, reconnect_interval=0.02)
+    for turn in (1, -1):
+        left, right = make.inproc(int, options=options)[::turn]
+        left.ready()
+        under_way = fill_and_close(left)
+        assert in_threads(1, lambda _, right=right: list(right)) == [under_way]
+        with pytest.raises(PeerUnavailable, match="was closed"):
+            right.send(1)
+
+
+def test_over_inproc_another_takes_the_place_of_one_that_found_no_room_for_its_farewell(make: Maker) -> None:
+    options = SocketOptions(high_water_mark=5, linger=0.05, reconnect_interval=0.02)
+    one, other = make.both("inproc", int, options=options)
+    under_way = fill_and_close(other)
+    assert in_threads(1, lambda _: list(one)) == [under_way]
+    other = make.connect(one.pair.endpoint, int, options=options)
+    other.send(1)
+    assert one.receive() == 1
+    under_way = fill_and_close(one)
+    one = make.bind(one.pair.endpoint, int, options=options)
+    assert [other.receive() for _ in under_way] == under_way
+    one.send(2)
+    assert other.receive() == 2
+
+
 def test_iteration_ends_when_this_end_is_closed(make: Maker) -> None:
     left, right = make.inproc(int)
     got: list[int] = []

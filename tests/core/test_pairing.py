@@ -452,6 +452,56 @@ def test_a_farewell_for_which_there_is_no_room() -> None:
     end.machine.close()
     assert end.out(full_at=0) == []
     assert not end.machine.answered  # the driver gives up after its linger
+    assert end.out() == []
+    for _ in range(2):
+        end.link(Link.WRITABLE)
+        assert end.out(full_at=0) == []
+    end.link(Link.WRITABLE)
+    assert end.out() == [w.Bye(0)]
+    end.link(Link.WRITABLE)
+    assert end.out() == []
+
+
+def test_an_answer_for_which_there_is_no_room_is_not_for_the_next_peer() -> None:
+    end = bound()
+    end.receive(w.bye(0))
+    assert end.out(full_at=0) == []
+    end.link(Link.WRITABLE)
+    assert end.out() == []
+    end.greeted(OTHER)
+    assert end.out() == [w.Welcome(ME, 0, OTHER)]
+
+
+def test_a_farewell_without_room_on_a_connection_that_breaks() -> None:
+    end = connected()
+    end.machine.close()
+    assert end.out(full_at=0) == []
+    end.link(Link.DOWN, Link.WRITABLE)
+    assert end.out() == []
+    assert end.machine.answered
+
+
+def test_over_inproc_a_peer_that_was_closed_without_a_farewell() -> None:
+    """The driver knows, and says so when all that it sent has been read."""
+    closed = [Peer(up=False, closed=True, reason="it was closed")]
+    for accepts in (True, False):
+        end = (bound if accepts else connected)(linked=False)
+        assert end.machine.peer == PEER
+        end.machine.gone(end.now)
+        assert end.machine.peer == b""
+        assert end.events() == closed
+        assert not end.machine.over
+        end.pass_time(0.1)
+        assert end.events() == ([] if accepts else [Reopen(0)])  # for another to come
+        end = (bound if accepts else connected)(linked=False, lasting=False)
+        end.machine.close()
+        end.out(full_at=0)
+        end.machine.gone(end.now)
+        assert end.machine.answered
+        assert end.machine.over
+        assert end.machine.wakes_at is None
+        end.link(Link.WRITABLE)
+        assert end.out() == []
 
 
 def test_closing_without_a_peer_counts_what_is_given_up() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from itertools import count
 from time import monotonic
@@ -12,7 +11,7 @@ from ..codec import codec_for
 from ..core.machine import Frame, Frames
 from ..core.pairing import Pairing, Received, frames_of
 from ..drive import sockets
-from ..drive.pair_port import PairPort
+from ..drive.pair_port import PairPort, incarnation_for
 from ..drive.pairing import Outlook, PairPump
 from ..drive.sockets import Context
 from ..endpoint import Insecure
@@ -70,8 +69,9 @@ class End:
         """The machine, its socket, what to say to callers, and the real address."""
         options = self.options
         mark = options.high_water_mark
+        incarnation = incarnation_for(self._checked)
         machine = Pairing(
-            incarnation=os.urandom(8),
+            incarnation=incarnation,
             accepts=self._bind,
             linked=self._checked.transport != "inproc",
             lasting=self._lasting,
@@ -87,6 +87,8 @@ class End:
             options,
             self.limits,
             lambda: machine.expects,
+            incarnation,
+            lambda: machine.peer,
             bind=self._bind,
             greets=not self.plain,
         )

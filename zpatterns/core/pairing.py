@@ -114,6 +114,7 @@ class Pairing:
         self._blocked = False
         self._owes_hello = False
         self._owes_welcome = False
+        self._owes_bye = False
         self._reopening = False
         self._peer: bytes = b""
         self._parted: bytes = b""
@@ -156,6 +157,7 @@ class Pairing:
             self.answered = True
 
     def _bye(self) -> None:
+        self._owes_bye = False
         self.outbox.append((0, w.bye(self._sent - self._base), _BYE))
 
     @property
@@ -189,12 +191,22 @@ class Pairing:
             self._greeted(command)
         else:
             self._count(command.sent)
-            self._parted = self._peer
             if not self.closed:
                 self._bye()  # the answer: all that came before is here
-            self._part("it was closed", closed=True)
-            if not self._linked and self._lasting and not self._accepts:
-                self._reopen_at = now + self._pause  # inproc does not connect again by itself
+            self.gone(now)
+
+    @property
+    def peer(self) -> bytes:
+        """The incarnation that greeted last; empty when it has said farewell."""
+        return b"" if self._peer == self._parted else self._peer
+
+    def gone(self, now: float) -> None:
+        """The peer is closed and all it sent has been read: it said so, or, over inproc, it did not get round to it."""
+        self._parted = self._peer
+        self._owes_welcome = self._owes_bye = False
+        self._part("it was closed", closed=True)
+        if not self._linked and self._lasting and not self._accepts:
+            self._reopen_at = now + self._pause  # inproc does not connect again by itself
 
     def _deliver(self, codec: int, frames: Frames) -> None:
         self.statistics.received += codec >= 0
@@ -251,10 +263,12 @@ class Pairing:
                 self._hello(_HELLO)
             if self._owes_welcome:
                 self._welcome()
+            if self._owes_bye:
+                self._bye()
         elif state is Link.SECOND:
             self._refuse("one more peer has connected, and is refused: a pair has one")
         else:
-            self._blocked = self._owes_hello = self._owes_welcome = False
+            self._blocked = self._owes_hello = self._owes_welcome = self._owes_bye = False
             self._greet_at = None
             self.outbox.clear()  # greetings for a connection that is gone
             if self._reopening:
@@ -296,7 +310,9 @@ class Pairing:
             self._owes_welcome = True
         elif token is _PROBE:  # over inproc, a pipe that is refused is closed
             self._refused(now)
-        elif token is not _BYE:
+        elif token is _BYE:
+            self._owes_bye = self.closed  # an answer is for whoever still reads, not for the next peer
+        else:
             behind = [entry[1] for entry in self.outbox if not isinstance(entry[2], str)]
             self.outbox = deque(entry for entry in self.outbox if isinstance(entry[2], str))
             self.queue.extendleft(reversed(behind))

@@ -30,7 +30,15 @@ class PairPump(Pump):
     def __init__(self, machine: Pairing, port: PairPort, limits: Limits) -> None:
         super().__init__(machine, [port], limits)
         self._pairing = machine
+        self._port = port
         self.settled: Callable[[int], None] = _nobody
+
+    def drain(self, port: int, now: float, frames: Frames | None = None) -> bool:
+        """As any pump; and, over inproc, find out that the peer was closed when it could not say so."""
+        more = super().drain(port, now, frames)
+        if self._port.deserted():
+            self._pairing.gone(now)
+        return more
 
     def flush(self, now: float) -> bool:
         """As any pump."""
