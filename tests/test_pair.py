@@ -712,6 +712,27 @@ def test_a_thread_and_a_loop() -> None:
     assert not loop.is_alive()
 
 
+@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.filterwarnings("ignore:a Pair was dropped:ResourceWarning")
+def test_a_loop_that_has_ended(transport: str, closed: bool, tmp_path: Path) -> None:
+    """Its end still says farewell, whether it is closed then or dropped; what was sent at the last moment arrives."""
+    with zpatterns.Pair.bind(fresh(transport, tmp_path), int, timeout=LIMIT) as other:
+
+        async def main() -> zpatterns.asyncio.Pair[int, int]:
+            pair = zpatterns.asyncio.Pair.connect(other.endpoint, int)
+            await pair.ready(timeout=LIMIT)
+            await pair.send(1)
+            return pair
+
+        pair = asyncio.run(main())
+        if closed:
+            asyncio.run(pair.close())
+        assert (pair.statistics.unsent, pair.statistics.sent) == (0, 1)
+        del pair
+        assert in_threads(1, lambda _: list(other)) == [[1]]
+
+
 def test_abandoned() -> None:
     """Nothing of it stays: no thread, no address."""
     for _ in range(3):

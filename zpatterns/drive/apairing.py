@@ -148,15 +148,21 @@ class AsyncPairing:
 
     def _say_farewell(self) -> None:
         self.outlook.closed = True
+        self._flush()  # what was sent a moment ago
         self.machine.close()
         if self.machine.statistics.unsent:
             log.warning("%s: %d messages were never sent", self.outlook.name, self.machine.statistics.unsent)
+        self._flush()
+        self._wake_all()
+
+    def _flush(self) -> None:
         try:
-            if not self.loop.is_closed():
+            if self.loop.is_closed():  # nothing is heard any more; but to speak needs no loop
+                self._loop.pump.flush(monotonic())
+            else:
                 self._loop.flush()
         except Closed as error:
             log.debug("closing: %s", error)  # the context was terminated: nothing goes out any more
-        self._wake_all()
 
     def _deliver(self, event: Any) -> None:
         if isinstance(event, Received):
@@ -169,7 +175,7 @@ class AsyncPairing:
             self._wake_all()
 
     def _settled(self, taken: int) -> None:
-        if taken != self._taken:
+        if taken != self._taken and not self.loop.is_closed():
             for _ in range(taken - self._taken):
                 self._senders.wake()
             self._taken = taken
