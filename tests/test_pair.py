@@ -35,6 +35,7 @@ from zpatterns import (
     WrongLoopError,
     WrongThreadError,
 )
+from zpatterns.wire.pair import hello
 
 from .test_guards import in_child
 from .worlds import LIMIT, fresh, in_threads, until
@@ -272,6 +273,29 @@ def test_iteration_without_a_peer_ends(make: Maker) -> None:
     alone = make.bind("tcp", int, timeout=0.2)
     with pytest.raises(PeerUnavailable, match="no peer"):
         next(iter(alone))
+
+
+def test_iteration_waits_for_another_peer_from_when_the_last_was_lost(make: Maker) -> None:
+    timeout = 0.3
+    one = make.bind("tcp", int, timeout=timeout, options=SocketOptions(handshake_timeout=LIMIT))
+    with zmq.Context.instance().socket(zmq.PAIR) as peer:
+        peer.linger = 0
+        peer.connect(one.pair.endpoint)
+        peer.send_multipart(hello(b"peer", 0, b""))
+        ended: list[float] = []
+
+        def read() -> None:
+            with pytest.raises(PeerUnavailable, match="no peer"):
+                list(one)
+            ended.append(time.monotonic())
+
+        reader = threading.Thread(target=read)
+        until(lambda: one.pair.connected)
+        reader.start()
+        time.sleep(2 * timeout)  # nothing comes, which is no loss
+        lost = time.monotonic()
+    reader.join(LIMIT)
+    assert ended[0] - lost >= timeout
 
 
 def test_plain_with_a_bare_socket(make: Maker) -> None:

@@ -273,7 +273,7 @@ class Pair(Generic[S, R]):
         """As ``zpatterns.Pair.__next__``."""
         if self._closed:
             raise StopAsyncIteration
-        message = await self._ready().receive(self._end.deadline(None), iterating=True)
+        message = await self._ready().receive(self._end.deadline(None), iterating=self._end.timeout)
         if message is None:
             raise StopAsyncIteration
         body: R = self._end.body(message)

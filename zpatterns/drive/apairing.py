@@ -97,17 +97,20 @@ class AsyncPairing:
         machine.send(frames)
         self._loop.touched()
 
-    async def receive(self, deadline: float, *, iterating: bool = False) -> Received | None:
-        """The next message. ``iterating``: None when there will be none, and ``deadline`` counts without a peer only."""
-        outlook = self.outlook
+    async def receive(self, deadline: float, *, iterating: float = 0.0) -> Received | None:
+        """As ``BlockingPairing.receive``."""
+        outlook, machine = self.outlook, self.machine
         while outlook.closed or not self.inbox:
-            if iterating and (outlook.closed or outlook.farewell or self.machine.over):
+            if iterating and (outlook.closed or outlook.farewell or machine.over):
                 return None
             failure = outlook.futile()
             if failure is not None:
                 raise failure
-            if not await self._readers.wait(deadline if not (iterating and self.machine.paired) else inf):
+            paired, peers = machine.paired, machine.statistics.peers
+            if not await self._readers.wait(inf if iterating and paired else deadline):
                 raise outlook.nothing()
+            if iterating and (paired or peers != machine.statistics.peers):
+                deadline = monotonic() + iterating
         message = self.inbox.popleft()
         self._read += 1
         if 2 * self._read >= outlook.mark and not outlook.closed:

@@ -140,18 +140,23 @@ class BlockingPairing:
             self._entered += 1
         self._owner.post(machine.send, frames)
 
-    def receive(self, deadline: float, *, iterating: bool = False) -> Received | None:
-        """The next message. ``iterating``: None when there will be none, and ``deadline`` counts without a peer only."""
-        outlook = self.outlook
+    def receive(self, deadline: float, *, iterating: float = 0.0) -> Received | None:
+        """The next message. ``iterating``: None when there will be none, and so many seconds are for being without a peer:
+        ``deadline`` is when they are over if none comes, and they begin anew when one has been there.
+        """
+        outlook, machine = self.outlook, self.machine
         with self._changed:
             while outlook.closed or not self.inbox:
-                if iterating and (outlook.closed or outlook.farewell or self.machine.over):
+                if iterating and (outlook.closed or outlook.farewell or machine.over):
                     return None
                 failure = outlook.futile()
                 if failure is not None:
                     raise failure
-                if not self._wait(deadline if not (iterating and self.machine.paired) else inf):
+                paired, peers = machine.paired, machine.statistics.peers
+                if not self._wait(inf if iterating and paired else deadline):
                     raise outlook.nothing()
+                if iterating and (paired or peers != machine.statistics.peers):
+                    deadline = monotonic() + iterating
             message = self.inbox.popleft()
             self._read += 1
             read = self._read if 2 * self._read >= outlook.mark else 0

@@ -295,7 +295,7 @@ class Pair(Generic[S, R]):
         Raises PeerUnavailable when there is no peer for ``timeout`` seconds, otherwise as ``receive``.
         """
         self._fork.check()
-        message = self._pairing.receive(self._end.deadline(None), iterating=True)
+        message = self._pairing.receive(self._end.deadline(None), iterating=self._end.timeout)
         if message is None:
             raise StopIteration
         body: R = self._end.body(message)
