@@ -575,6 +575,53 @@ def test_close_does_not_wait_for_what_has_gone_out(make: Maker) -> None:
             in_threads(1, lambda _, other=other: other.close())
 
 
+def test_what_is_sent_while_close_runs_is_sent_or_counted(make: Maker) -> None:
+    for _ in range(20):
+        one, other = make.inproc(int, options=SocketOptions(high_water_mark=20))
+        one.ready()
+        started = threading.Event()
+
+        def work(who: int, one: Face = one, other: Face = other, started: threading.Event = started) -> int:
+            if who == 0:
+                return len(list(other))
+            if who == 1:
+                started.wait(LIMIT)
+                one.close()
+                return 0
+            taken = 0
+            with suppress(Closed):
+                while True:
+                    one.send(taken)
+                    taken += 1
+                    started.set()
+            return taken
+
+        arrived, _, *taken = in_threads(5, work)
+        statistics = one.pair.statistics
+        assert sum(taken) == statistics.sent + statistics.unsent
+        assert arrived == statistics.sent
+
+
+def test_a_message_on_its_way_to_the_loop_when_close_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = zpatterns.Pair.inproc(int, options=SocketOptions(linger=LIMIT))
+    one.ready(timeout=LIMIT)
+    pairing = one._pairing
+    post, closed = pairing._loop.post, threading.Thread(target=one.close)
+
+    def late(*command: Any) -> None:
+        closed.start()
+        with suppress(AssertionError):
+            until(lambda: pairing.machine.closed, limit=0.2)  # it waits until this is done
+        post(*command)
+
+    monkeypatch.setattr(pairing._loop, "post", late)
+    one.send(1)
+    assert in_threads(1, lambda _: list(other)) == [[1]]
+    closed.join(LIMIT)
+    assert (one.statistics.sent, one.statistics.unsent) == (1, 0)
+    other.close()
+
+
 def test_close_takes_at_most_linger(make: Maker) -> None:
     options = SocketOptions(high_water_mark=5, linger=0.5)
     one, _ = make.both("inproc", int, options=options)

@@ -513,6 +513,15 @@ def test_closing_without_a_peer_counts_what_is_given_up() -> None:
     assert (end.statistics.unsent, end.statistics.sent) == (2, 0)
 
 
+def test_what_is_sent_after_the_farewell_is_counted() -> None:
+    end = connected()
+    end.send(b"a")
+    end.machine.close()
+    end.send(b"b", b"c")
+    assert end.out() == [w.Bye(0)]
+    assert (end.statistics.unsent, end.statistics.sent) == (3, 0)
+
+
 def test_the_peers_farewell_is_answered() -> None:
     end = connected()
     end.send(b"a")

@@ -133,6 +133,9 @@ class Pairing:
 
     def send(self, frames: Frames) -> None:
         """One message more. How many may wait is the driver's to see to."""
+        if self.closed:
+            self.statistics.unsent += 1
+            return
         self._entered += 1
         self.queue.append(frames)
 

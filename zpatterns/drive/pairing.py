@@ -137,8 +137,8 @@ class BlockingPairing:
                     break
                 if not self._wait(deadline):
                     raise outlook.full() if machine.paired else outlook.nobody()
+            self._owner.post(machine.send, frames)  # within the lock: before the last commands are run, or not at all
             self._entered += 1
-        self._owner.post(machine.send, frames)
 
     def receive(self, deadline: float, *, iterating: float = 0.0) -> Received | None:
         """The next message. ``iterating``: None when there will be none, and so many seconds are for being without a peer:
@@ -218,10 +218,11 @@ class BlockingPairing:
         with self._changed:
             self.outlook.closed = True
             self._changed.notify_all()
+        loop.run_commands()  # what was posted a moment ago
         until = monotonic() + self._linger
         if error is None:
             try:
-                loop.flush()  # what was posted a moment ago
+                loop.flush()
                 while machine.paired and machine.queue and monotonic() < until:
                     loop.turn(lambda: not machine.queue, until)
                     loop.flush()  # there may be room now
