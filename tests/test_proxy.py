@@ -279,6 +279,40 @@ def test_pause_under_load(world: Any, tmp_path: Path) -> None:
         until(lambda: got[0] == face.counts.backend_sent)
 
 
+def test_paused_while_it_goes_to_forward(world: Any, tmp_path: Path) -> None:
+    """What it is told at that moment is heard, and not thrown away with what came before."""
+    with (
+        running(world, "streamer", *pair(tmp_path)) as face,
+        plain(zmq.PUSH, face.proxy.frontend) as producer,
+        plain(zmq.PULL, face.proxy.backend) as worker,
+    ):
+        face.pause()
+        steered = face.proxy._proxy
+        told: list[threading.Thread] = []
+
+        class Slow(threading.Event):
+            def clear(self) -> None:
+                super().clear()
+                if not told:
+                    teller = threading.Thread(target=lambda: face.pause(timeout=LIMIT))
+                    teller.start()
+                    told.append(teller)
+                    with suppress(AssertionError):
+                        until(lambda: steered._unanswered, limit=0.2)  # it waits until the proxy is in C
+
+        steered._outside.__class__ = Slow
+        producer.send(b"waits")
+        face.resume()
+        until(lambda: told)
+        told[0].join(LIMIT)
+        assert not told[0].is_alive()
+        assert face.proxy.paused
+        face.resume()
+        assert worker.recv() == b"waits"
+        producer.send(b"passes")
+        assert worker.recv() == b"passes"
+
+
 def test_messages_that_wait_cost_no_processor_time(world: Any, tmp_path: Path) -> None:
     """libzmq's proxy spins while it is paused, and while nobody takes what waits."""
     with (

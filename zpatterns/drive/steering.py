@@ -93,8 +93,10 @@ class SteeredProxy:
         self.paused: bool = False
         self._stopping = False
         self._outside = threading.Event()
-        """The proxy's thread is not in C. It looks at ``paused``, ``_stopping`` and ``_leaving`` after it has cleared this."""
+        """The proxy's thread is not in C. It clears this behind ``_gate``, after a look at who wants it outside."""
         self._outside.set()
+        self._gate = threading.Lock()
+        """Held for a moment only, unlike ``_lock``: whoever wants it outside keeps it there, or knows that it is in C."""
         self._leaving = False
         """It was told to leave C, and its last numbers have not been added up."""
         self._unanswered = 0
@@ -153,10 +155,10 @@ class SteeredProxy:
             if self._wanted_outside():
                 control.poll()
             elif self._movable(front, back, control):
-                self._outside.clear()
-                if not self._wanted_outside():
-                    return True
-                self._outside.set()
+                with self._gate:
+                    if not self._wanted_outside():
+                        self._outside.clear()
+                        return True
             with suppress(zmq.Again):  # what came while the proxy was not in C has woken it, and that is all
                 while True:
                     control.recv(zmq.NOBLOCK)
@@ -251,7 +253,9 @@ class SteeredProxy:
         """Take the proxy out of C with exact numbers: frozen, asked, ended. False: not yet; call again."""
         until = monotonic() + timeout
         if not self._leaving:
-            if self._outside.is_set():
+            with self._gate:
+                outside = self._outside.is_set()
+            if outside:
                 self._send(b"WAKE")
                 return True
             self._leaving = True
