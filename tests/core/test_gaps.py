@@ -81,6 +81,20 @@ def test_the_oldest_line_and_peer_are_forgotten_first():
     assert ledger.peer(A) is not first
 
 
+def test_with_a_line_goes_what_the_echo_of_its_publisher_covered():
+    ledger = Ledger(2)
+    one, other = ledger.peer(A), ledger.peer(B)
+    one.covers = other.covers = 7
+    ledger.add(b"a\0", A, 1)
+    ledger.add(b"a\0", B, 1)
+    ledger.add(b"b\0", B, 1)
+    assert (one.covers, other.covers) == (-1, 7)
+    ledger = Ledger(1)
+    ledger.add(b"a\0", A, 1)
+    ledger.add(b"b\0", A, 1)  # its publisher is forgotten already
+    assert ledger.peer(A).covers == -1
+
+
 def test_dropping_a_line_leaves_another_that_is_current():
     ledger = Ledger(10)
     one, other = ledger.add(T, A, 1), ledger.add(T, B, 1)

@@ -300,6 +300,25 @@ def test_a_heartbeat_shows_a_topic_none_of_which_has_come():
     assert unknown.gaps() == []
 
 
+def test_a_topic_that_was_forgotten_is_no_loss_when_it_comes_again():
+    hearing = Hearing(ROOMS, limits=Limits(topics=2))
+    hearing.echo()
+    for first in range(1, 5):
+        for topic in (b"lab.a\0", b"lab.b\0", b"lab.c\0"):
+            hearing.hear(typed(topic, first=first))
+    assert hearing.gaps() == []
+    hearing.beat((b"lab.a\0", 4), (b"lab.b\0", 4), (b"lab.c\0", 4))
+    assert hearing.gaps() == []
+
+
+def test_an_echo_that_names_more_topics_than_are_remembered_covers_nothing():
+    hearing = Hearing(ROOMS, limits=Limits(topics=2))
+    hearing.echo([(b"lab.a\0", 4), (b"lab.b\0", 4), (b"lab.c\0", 4)])
+    hearing.hear(typed(b"lab.a\0", first=5))
+    hearing.hear(typed(b"lab.c\0", first=7))
+    assert hearing.gaps() == [("lab.c", 2, "lost")]
+
+
 # Readers ----------------------------------------------------------------------------------------------------------------------------
 
 

@@ -103,8 +103,14 @@ class Ledger:
     def add(self, topic: bytes, incarnation: bytes, next_: int) -> Line:
         """A new line."""
         if len(self._lines) >= self._most:
-            self._forget(next(iter(self._lines.values())))
+            oldest = next(iter(self._lines.values()))
+            self._forget(oldest)
             self.forgotten += 1
+            peer = self._peers.get(oldest.incarnation)
+            if peer is not None:
+                peer.covers = (
+                    -1
+                )  # there is a topic now of which we know no more than of one that was asked for just now
         line = self._lines[topic, incarnation] = self.current[topic] = Line(topic, incarnation, next_)
         return line
 

@@ -285,6 +285,7 @@ class Subscriber:
         peer = self._ledger.peer(incarnation)
         peer.fresh(sent_at, now)
         covers: int | None = None
+        forgotten = self._ledger.forgotten
         if topic.startswith(wire.NONCE_TOPIC):
             covers, ready = self.readiness.echoed(port, topic, incarnation)
             self.events.extend(map(Ready, ready))
@@ -303,7 +304,7 @@ class Subscriber:
             lost = line.told(last)
             if lost:
                 self._lose(line, lost)
-        if covers is not None and told.complete:
+        if covers is not None and told.complete and self._ledger.forgotten == forgotten:
             peer.covers = max(peer.covers, covers)
 
     def _lose(self, line: Line, lost: int) -> None:
