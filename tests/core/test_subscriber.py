@@ -338,6 +338,17 @@ def test_a_stream_has_a_topic_for_itself_until_it_is_closed():
     assert hearing.take() == [([3], 0)]  # the second was not for this one
 
 
+def test_a_stream_hides_no_loss_from_before_it():
+    for told in (lambda hearing: hearing.hear(typed(first=3)), lambda hearing: hearing.beat((FRAME, 2))):
+        hearing = Hearing(T)
+        hearing.echo()
+        stream = Intake(10, Overflow.DROP_OLDEST, None, main=False)
+        hearing.machine.open(stream)
+        hearing.want(T, stream)
+        told(hearing)
+        assert hearing.gaps() == [("t", 2, "lost")]
+
+
 def test_what_nobody_asks_for_any_more_is_no_gap_later():
     hearing = Hearing(T)
     hearing.hear(typed(first=1))

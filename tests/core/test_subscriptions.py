@@ -27,7 +27,7 @@ class Wanted:
         return made
 
     def to(self, topic):
-        return [(route.intake, route.application) for _, route in self.all.routes(topic)]
+        return [(route.intake, route.application) for route in self.all.routes(topic)]
 
 
 def test_libzmq_is_asked_once_for_each_prefix():
@@ -62,6 +62,18 @@ def test_what_is_streamed_is_not_read_by_plain_iteration():
     assert wanted.to(b"ab\0") == [(stream, "stream"), (second, "second")]
     assert wanted.to(b"ac\0") == [(main, "main")]
     assert wanted.to(b"x\0") == []
+
+
+def test_a_topic_is_asked_for_since_the_first_subscription_that_takes_it():
+    wanted, main, stream = Wanted(), intake(), intake(main=False)
+    wanted.topic(main, b"x")
+    first = wanted.topic(main, b"a")
+    wanted.raw(main, b"ab")
+    wanted.topic(stream, b"abc")
+    assert wanted.all.since(b"abc\0") == 2  # though only the stream gets it
+    wanted.all.remove(first)
+    assert wanted.all.since(b"abc\0") == 3
+    assert wanted.all.since(b"b\0") == float("inf")
 
 
 def test_plain_messages_go_by_how_they_begin():

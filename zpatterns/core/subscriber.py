@@ -218,14 +218,13 @@ class Subscriber:
 
     def _covered(self, topic: bytes, incarnation: bytes) -> bool:
         """Whether everything this publisher ever sent of the topic should have come."""
-        covers = self._ledger.peer(incarnation).covers
-        return any(subscription.number <= covers for subscription, _ in self._subscriptions.routes(topic))
+        return self._subscriptions.since(topic) <= self._ledger.peer(incarnation).covers
 
     def _routes(self, line: Line) -> tuple[Route, ...]:
         routes: tuple[Route, ...] | None = line.routes
         if routes is None:
             made: list[Route] = []
-            for _, route in self._subscriptions.routes(line.topic):
+            for route in self._subscriptions.routes(line.topic):
                 route.line, route.expected = line, line.next
                 made.append(route)
             routes = line.routes = tuple(made)
@@ -292,8 +291,7 @@ class Subscriber:
         for name, last in told.last.items():
             line = self._ledger.line(name, incarnation)
             if line is None:
-                routes = self._subscriptions.routes(name)
-                number = min((subscription.number for subscription, _ in routes), default=_NEVER)
+                number = self._subscriptions.since(name)
                 if number <= peer.covers:
                     line = self._ledger.add(name, incarnation, 1)  # it had no messages yet when we asked for it
                 elif covers is not None and number <= covers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from .intake import Intake, Route
@@ -23,6 +24,10 @@ class Subscription:
         self.intake: Intake = intake
         self.application: Any = application
         self.number: int = 0
+
+    def takes(self, topic: bytes) -> bool:
+        """Whether libzmq brings typed messages of a topic because of it, and it wants them."""
+        return topic.startswith(self.prefix) if self.matches is None else self.matches(topic)
 
 
 class Subscriptions:
@@ -64,7 +69,7 @@ class Subscriptions:
         """Those of one reader."""
         return [each for each in self._all if each.intake is intake]
 
-    def routes(self, topic: bytes) -> list[tuple[Subscription, Route]]:
+    def routes(self, topic: bytes) -> list[Route]:
         """Where a typed message of a topic goes: once to each reader that wants it, and to the main one only if no other does."""
         found: dict[int, Subscription] = {}
         for each in self._all:
@@ -77,7 +82,11 @@ class Subscriptions:
         typed = [each for each in found.values() if each.matches is not None]
         if any(not each.intake.main for each in typed):
             found = {key: each for key, each in found.items() if not each.intake.main}
-        return [(each, Route(None, each.intake, each.application)) for each in found.values()]
+        return [Route(None, each.intake, each.application) for each in found.values()]
+
+    def since(self, topic: bytes) -> float:
+        """The number of the first one by which messages of a topic come; infinite if there is none."""
+        return min((each.number for each in self._all if each.takes(topic)), default=inf)
 
     def plain(self, first: bytes) -> list[Intake]:
         """Who wants a message that is not ours, by its first frame."""
