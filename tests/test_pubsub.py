@@ -747,6 +747,36 @@ def test_a_receive_ends_in_time(world: Blocking | Awaiting) -> None:
             sub.receive(0.05)
 
 
+def test_a_budget_that_is_spent_is_no_wait(world: Blocking | Awaiting) -> None:
+    with publisher(world, "tcp://127.0.0.1:*") as pub, subscriber(world, pub.endpoint, NOTE) as sub:
+        sub.ready(1e10)
+        for seconds in (-0.5, -1, -1e10, 0):
+            for wait in (
+                lambda seconds=seconds: sub.receive(seconds),
+                lambda seconds=seconds: sub.ready(seconds, publishers=2),
+                lambda seconds=seconds: pub.wait_for_subscribers(NOTE, 2, seconds),
+            ):
+                with pytest.raises(RequestTimeout):
+                    wait()
+        pub.wait_for_subscribers(NOTE, 1, -1)
+        pub.publish_many(NOTE, [Note(text="one"), Note(text="two")])
+        assert sub.receive(1e10).body.text == "one"
+        assert sub.receive(-1).body.text == "two"
+
+
+@pytest.mark.parametrize("forever", [None, float("inf"), float("nan")])
+def test_nothing_waits_for_ever(world: Blocking | Awaiting, forever: Any) -> None:
+    with publisher(world, "tcp://127.0.0.1:*") as pub, subscriber(world, pub.endpoint, NOTE) as sub:
+        for wait in (
+            lambda: sub.receive(forever),
+            lambda: sub.ready(forever),
+            lambda: pub.wait_for_subscribers(NOTE, 2, forever),
+            lambda: publisher(world, "tcp://127.0.0.1:*", timeout=forever).__enter__(),
+        ):
+            with pytest.raises(ConfigurationError, match="for ever"):
+                wait()
+
+
 def test_a_closed_publisher_says_so(world: Blocking | Awaiting) -> None:
     with publisher(world, "tcp://127.0.0.1:*") as pub:
         pub.close()

@@ -145,6 +145,13 @@ def checked_timeout(timeout: float) -> float:
     return min(timeout, _FOREVER)
 
 
+def wait_seconds(timeout: float) -> float:
+    """How long to wait: a budget that is spent is no wait. Raises ConfigurationError for a wait without an end."""
+    if not isinstance(timeout, int | float) or not timeout < inf:
+        raise ConfigurationError(f"timeout={timeout!r}: must be seconds; nothing waits for ever")
+    return max(0.0, min(timeout, _FOREVER))
+
+
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, Any]:
     if not all(isinstance(key, str) and isinstance(value, str) for key, value in headers.items()):
         raise TypeError("headers= maps str to str")

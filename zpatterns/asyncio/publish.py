@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from .._shell.calls import wait_seconds
 from .._shell.dropped import watch
 from .._shell.guards import ForkGuard
 from .._shell.loops import check_loop
@@ -74,7 +75,7 @@ class Publisher:
         self._most = self._limits.message - RECORD
         self._options = chosen = options or SocketOptions()
         self._blocks = overflow is Overflow.BLOCK
-        self._patience = timeout
+        self._patience = wait_seconds(timeout)
         self._fork = ForkGuard("Publisher")
         endpoints = checked(endpoint, bind=bind, security=security)
         self._open: Callable[[], tuple[PublisherMachine, Pump, Xpub]] = lambda: publisher_pump(
@@ -145,7 +146,7 @@ class Publisher:
     ) -> int:
         """As ``zpatterns.Publisher.wait_for_subscribers``."""
         expects = expecting(topic)
-        return await self._ready().wait(expects, count, timeout)
+        return await self._ready().wait(expects, count, wait_seconds(timeout))
 
     async def close(self) -> None:
         """As ``zpatterns.Publisher.close``."""

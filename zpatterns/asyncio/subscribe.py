@@ -10,6 +10,7 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
+from .._shell.calls import wait_seconds
 from .._shell.delivery import Message, Rest, opened
 from .._shell.dropped import watch
 from .._shell.guards import ForkGuard
@@ -172,7 +173,7 @@ class Subscriber(Generic[T_co]):
 
     async def ready(self, timeout: float = DEFAULT_TIMEOUT, *, publishers: int = 1) -> dict[str, tuple[str, ...]]:
         """As ``zpatterns.Subscriber.ready``."""
-        driver = self._ready()
+        driver, timeout = self._ready(), wait_seconds(timeout)
         heard = await driver.ready(publishers, timeout)
         if heard is None:
             raise not_ready(driver.machine, self._addresses, publishers, timeout)
@@ -328,6 +329,7 @@ class Messages(Generic[T_co]):
         """As ``zpatterns.Messages.receive``."""
         for message in self._rest.messages:
             return message
+        timeout = wait_seconds(timeout)
         try:
             async with asyncio.timeout(timeout):
                 found = await self._next()

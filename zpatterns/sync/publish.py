@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from .._shell.calls import wait_seconds
 from .._shell.guards import ForkGuard
 from .._shell.pubsub import (
     check_publisher_overflow,
@@ -65,6 +66,7 @@ class Publisher:
         context: Context | None = None,
     ) -> None:
         check_publisher_overflow(overflow)
+        patience = wait_seconds(timeout)
         self._limits = limits or Limits()
         self._most = self._limits.message - RECORD
         self._options = options or SocketOptions()
@@ -80,7 +82,7 @@ class Publisher:
         )
         self._port = port
         self._blocks = overflow is Overflow.BLOCK
-        self._driver = BlockingPublisher(machine, pump, port, patience=timeout, blocks=self._blocks)
+        self._driver = BlockingPublisher(machine, pump, port, patience=patience, blocks=self._blocks)
         self._publish = self._driver.publish
         self._finalizer = weakref.finalize(self, _abandoned, self._driver, self._fork)
         self._finalizer.atexit = False  # the owner of its loop has an exit of its own, which sends what is unsent
@@ -149,7 +151,7 @@ class Publisher:
         """
         self._fork.check()
         expects = expecting(topic)
-        return self._driver.wait(expects, count, timeout)
+        return self._driver.wait(expects, count, wait_seconds(timeout))
 
     def close(self) -> None:
         """Tell the last sequences and close; waits until all has gone out, at most ``options.linger`` seconds. Idempotent."""

@@ -8,6 +8,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
+from .._shell.calls import wait_seconds
 from .._shell.delivery import Message, Rest, opened
 from .._shell.guards import ForkGuard
 from .._shell.opening import connection_listener
@@ -178,6 +179,7 @@ class Subscriber(Generic[T_co]):
         plain PUB cannot, and then nobody can know.
         """
         self._fork.check()
+        timeout = wait_seconds(timeout)
         heard = self._driver.ready(publishers, timeout)
         if heard is None:
             raise not_ready(self._driver.machine, self._addresses, publishers, timeout)
@@ -288,12 +290,15 @@ class Messages(Generic[T_co]):
 
     def receive(self, timeout: float = DEFAULT_TIMEOUT) -> Message[T_co]:
         """The next message. Raises RequestTimeout when none comes in time, Closed."""
-        message = self._next(timeout)
-        if message is None:
+        for message in self._rest.messages:
+            return message
+        timeout = wait_seconds(timeout)
+        found = self._next(timeout)
+        if found is None:
             if self._closed or self._driver.closed:
                 raise Closed("the subscriber is closed; make a new one")
             raise RequestTimeout(f"no message within {timeout} s", sent=False)
-        return message
+        return found
 
     def _next(self, timeout: float | None) -> Message[Any] | None:
         for message in self._rest.messages:
