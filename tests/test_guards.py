@@ -23,6 +23,7 @@ from zpatterns import (
     RequestClient,
     Retry,
     SocketOptions,
+    Topic,
     WrongLoopError,
 )
 
@@ -110,6 +111,25 @@ def test_after_fork_in_asyncio() -> None:
             )
             assert [line.split(":")[0] for line in said] == ["ForkedError"] * 2
             assert (await client.request(ADD, Add(a=1, b=2))).total == 3
+
+    asyncio.run(main())
+
+
+def test_after_fork_in_an_asyncio_iteration() -> None:
+    async def main() -> None:
+        topic = Topic("numbers", int)
+        async with zpatterns.asyncio.Publisher("tcp://127.0.0.1:*") as publisher:
+            async with zpatterns.asyncio.Subscriber(publisher.endpoint, topic) as subscriber:
+                messages, stream = aiter(subscriber), subscriber.stream(topic)
+                said = in_child(
+                    lambda: messages.__anext__().send(None),  # type: ignore[attr-defined]
+                    lambda: stream.__anext__().send(None),
+                    lambda: stream.receive(0.1).send(None),
+                )
+                assert [line.split(":")[0] for line in said] == ["ForkedError"] * 3
+                await subscriber.ready(LIMIT)
+                publisher.publish(topic, 7)
+                assert (await stream.receive(LIMIT)).body == 7
 
     asyncio.run(main())
 

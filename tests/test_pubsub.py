@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -826,23 +827,30 @@ def test_dropped_ones_end_their_threads() -> None:
 
 def test_in_a_forked_child_they_refuse() -> None:
     with zpatterns.Publisher("tcp://127.0.0.1:*") as pub, zpatterns.Subscriber(pub.endpoint, NOTE) as sub:
+        messages, stream = iter(sub), sub.stream(TEMP)
         child = os.fork()
         if not child:
+            signal.alarm(int(LIMIT))
             refused = 0
             for use in (
                 lambda: pub.publish(NOTE, Note(text="x")),
                 lambda: sub.receive(0.1),
                 lambda: sub.subscribe(TEMP),
+                lambda: next(messages),
+                lambda: stream.receive(0.1),
             ):
                 try:
                     use()
                 except ForkedError:
                     refused += 1
+            stream.close()
             pub.close()
             sub.close()
-            os._exit(0 if refused == 3 else 1)
+            os._exit(0 if refused == 5 else 1)
         assert os.waitpid(child, 0)[1] == 0
         sub.ready(LIMIT)
+        pub.publish(A1, Reading(celsius=1.0))
+        assert celsius(take(stream, 1)) == [1.0]
 
 
 def test_a_terminated_context_ends_them(world: Blocking | Awaiting) -> None:

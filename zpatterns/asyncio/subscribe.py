@@ -185,7 +185,7 @@ class Subscriber(Generic[T_co]):
 
     def __aiter__(self) -> AsyncIterator[Message[T_co]]:
         """As ``zpatterns.Subscriber.__iter__``."""
-        messages: Messages[T_co] = Messages(self._ready(), self._intake, self, self._reader()._rest)
+        messages: Messages[T_co] = Messages(self._ready(), self._intake, self._fork, self, self._reader()._rest)
         return messages
 
     def stream(
@@ -197,7 +197,7 @@ class Subscriber(Generic[T_co]):
         wanted = subscription(topic, intake)
         driver.open(intake)
         driver.subscribe(wanted)
-        return Messages(driver, intake, self)
+        return Messages(driver, intake, self._fork, self)
 
     @overload
     def on(self, topic: Topic[T], /) -> Callable[[Callable[[Message[T]], U]], Callable[[Message[T]], U]]: ...
@@ -287,7 +287,7 @@ class Subscriber(Generic[T_co]):
         driver = self._driver = AsyncSubscriber(machine, pump, self._on_gap, listener)
         self._finalizer = watch(self, driver.loop, driver.close, self._fork)
         driver.open(self._intake)
-        self._main = Messages(driver, self._intake)
+        self._main = Messages(driver, self._intake, self._fork)
         for each in self._wanted:
             driver.subscribe(each)
         self._wanted.clear()
@@ -301,11 +301,13 @@ class Messages(Generic[T_co]):
         self,
         driver: AsyncSubscriber,
         intake: Intake,
+        fork: ForkGuard,
         subscriber: Subscriber[Any] | None = None,
         rest: Rest | None = None,
     ) -> None:
         self._driver = driver
         self._intake = intake
+        self._fork = fork
         self._subscriber = subscriber
         """Lives while somebody reads: in ``async for message in Subscriber(...)`` nobody else holds it."""
         self._rest = Rest() if rest is None else rest
@@ -329,6 +331,7 @@ class Messages(Generic[T_co]):
         """As ``zpatterns.Messages.receive``."""
         for message in self._rest.messages:
             return message
+        self._fork.check()
         timeout = wait_seconds(timeout)
         try:
             async with asyncio.timeout(timeout):
@@ -348,6 +351,7 @@ class Messages(Generic[T_co]):
 
     async def _next(self) -> Message[Any] | None:
         """The next message, once what came together before it is used up."""
+        self._fork.check()
         driver, intake = self._driver, self._intake
         while not self._closed:
             taken = driver.take(intake)
@@ -368,7 +372,8 @@ class Messages(Generic[T_co]):
         """No more of it; a task that waits for the next one ends. Idempotent."""
         if not self._closed:
             self._closed = True
-            self._driver.leave(self._intake)
+            if not self._fork.forked:
+                self._driver.leave(self._intake)
 
     async def __aenter__(self) -> Self:
         return self

@@ -127,7 +127,7 @@ class Subscriber(Generic[T_co]):
         )
         self._finalizer = weakref.finalize(self, _abandoned, self._driver, self._fork)
         self._driver.open(self._intake)
-        self._main: Messages[T_co] = Messages(self._driver, self._intake)
+        self._main: Messages[T_co] = Messages(self._driver, self._intake, self._fork)
         for each in wanted:
             self._driver.subscribe(each)
 
@@ -193,7 +193,7 @@ class Subscriber(Generic[T_co]):
     def __iter__(self) -> Iterator[Message[T_co]]:
         """Messages as they come, until the subscriber is closed. Topics that are streamed are not among them."""
         self._fork.check()
-        messages: Messages[T_co] = Messages(self._driver, self._intake, self, self._main._rest)
+        messages: Messages[T_co] = Messages(self._driver, self._intake, self._fork, self, self._main._rest)
         return messages
 
     def stream(
@@ -205,7 +205,7 @@ class Subscriber(Generic[T_co]):
         wanted = subscription(topic, intake)
         self._driver.open(intake)
         self._driver.subscribe(wanted)
-        return Messages(self._driver, intake, self)
+        return Messages(self._driver, intake, self._fork, self)
 
     @overload
     def on(self, topic: Topic[T], /) -> Callable[[Callable[[Message[T]], U]], Callable[[Message[T]], U]]: ...
@@ -265,11 +265,13 @@ class Messages(Generic[T_co]):
         self,
         driver: BlockingSubscriber,
         intake: Intake,
+        fork: ForkGuard,
         subscriber: Subscriber[Any] | None = None,
         rest: Rest | None = None,
     ) -> None:
         self._driver = driver
         self._intake = intake
+        self._fork = fork
         self._subscriber = subscriber
         """Lives while somebody reads: in ``for message in Subscriber(...)`` nobody else holds it."""
         self._rest = Rest() if rest is None else rest
@@ -303,6 +305,7 @@ class Messages(Generic[T_co]):
     def _next(self, timeout: float | None) -> Message[Any] | None:
         for message in self._rest.messages:
             return message
+        self._fork.check()
         self._driver.check_wait()
         since = monotonic()
         if not self._rest.refilling.acquire(timeout=-1 if timeout is None else timeout):
@@ -338,7 +341,8 @@ class Messages(Generic[T_co]):
         """No more of it; a thread that waits for the next one ends. Idempotent."""
         if not self._closed:
             self._closed = True
-            self._driver.leave(self._intake)
+            if not self._fork.forked:
+                self._driver.leave(self._intake)
 
     def __enter__(self) -> Self:
         return self
