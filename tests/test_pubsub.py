@@ -742,6 +742,20 @@ def test_closing_ends_an_iteration_that_waits(world: Blocking | Awaiting) -> Non
         sub.close()
 
 
+def test_what_is_in_the_queue_of_a_closed_subscriber_is_for_iterations_alone(world: Blocking | Awaiting) -> None:
+    with publisher(world, "tcp://127.0.0.1:*") as pub, subscriber(world, pub.endpoint, NOTE) as sub:
+        sub.ready(LIMIT)
+        messages = iter(sub)
+        for text in ("one", "two", "three"):
+            pub.publish(NOTE, Note(text=text))
+        assert next(messages).body.text == "one"
+        until(lambda: sub.statistics.received == 3)
+        sub.close()
+        with pytest.raises(Closed):
+            sub.receive(LIMIT)
+        assert [message.body.text for message in messages] == ["two", "three"]
+
+
 def test_a_receive_ends_in_time(world: Blocking | Awaiting) -> None:
     with subscriber(world, "ipc:///tmp/zpatterns-nobody-is-bound-here", NOTE) as sub:
         with pytest.raises(RequestTimeout, match="no message"):

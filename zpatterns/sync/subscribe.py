@@ -122,6 +122,7 @@ class Subscriber(Generic[T_co]):
         )
         self._handlers = Handlers()
         self._stopping = False
+        self._closed = False
         self._driver = BlockingSubscriber(
             machine, pump, gap_listener(on_gap), connection_listener(self._addresses, on_connection)
         )
@@ -188,6 +189,8 @@ class Subscriber(Generic[T_co]):
     def receive(self, timeout: float = DEFAULT_TIMEOUT) -> Message[T_co]:
         """The next message. Raises RequestTimeout when none comes in time, Closed."""
         self._fork.check()
+        if self._closed:
+            raise Closed("the subscriber is closed; make a new one")
         return self._main.receive(timeout)
 
     def __iter__(self) -> Iterator[Message[T_co]]:
@@ -246,7 +249,8 @@ class Subscriber(Generic[T_co]):
         self._driver.interrupt(self._intake)
 
     def close(self) -> None:
-        """Close the sockets; iterations end. Idempotent."""
+        """Close the sockets; iterations end when they have given what is in the queue. Idempotent."""
+        self._closed = True
         if not self._fork.forked:
             self._finalizer.detach()
             self._driver.close()
