@@ -49,3 +49,12 @@ def test_the_table_is_bounded():
         audience.change(prefix, 1)
     assert audience.uncounted == 2
     assert audience.count(lambda prefix: True) == 3
+
+
+def test_a_full_table_counts_down():
+    audience = Audience(1)
+    for by in (1, 1, -1):
+        audience.change(b"a", by)
+    assert (audience.count(lambda prefix: True), audience.uncounted) == (1, 0)
+    audience.change(b"a", -1)
+    assert audience.count(lambda prefix: True) == 0

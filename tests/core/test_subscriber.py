@@ -118,6 +118,16 @@ def test_what_comes_twice_is_dropped():
     assert hearing.machine.totals().duplicate == 2
 
 
+def test_what_comes_twice_is_not_replaced_by_the_latest():
+    hearing = Hearing(T, overflow=Overflow.LATEST)
+    hearing.hear(typed(first=1, count=3))
+    hearing.hear(typed(first=2, count=3))
+    assert hearing.take() == [([4], 3)]
+    counts = hearing.machine.totals()
+    assert (counts.received, counts.duplicate) == (4, 2)
+    assert (counts.delivered, counts.overflowed) == (1, 3)
+
+
 def test_publishers_and_incarnations_are_told_apart():
     hearing = Hearing(T)
     for first, incarnation in ((1, A), (1, B), (2, A), (4, B), (3, A)):

@@ -32,7 +32,9 @@ class Audience:
     def change(self, prefix: bytes, by: int) -> list[Awaited]:
         """One subscription more or less; who need wait no longer."""
         count = self._counts.get(prefix, 0) + by
-        if count > 0 and (len(prefix) > LONGEST_SUBSCRIPTION or (count == 1 and len(self._counts) >= self._most)):
+        if count > 0 and (
+            len(prefix) > LONGEST_SUBSCRIPTION or (prefix not in self._counts and len(self._counts) >= self._most)
+        ):
             self.uncounted += 1
         elif count > 0:
             self._counts[prefix] = count

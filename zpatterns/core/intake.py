@@ -146,7 +146,7 @@ class Intake:
 
     def _keep_latest(self, latest: OrderedDict[bytes, Chunk], chunk: Chunk) -> None:
         key = bytes(chunk.frames[0]) if chunk.route.line is None else chunk.route.line.topic
-        self.overflowed += chunk.stop - 1  # replaced as asked for: counted, and no gap to report
+        self.overflowed += chunk.stop - 1 - chunk.start  # replaced as asked for: counted, and no gap to report
         chunk.start = chunk.stop - 1
         if key in latest:
             self.overflowed += 1
