@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
+import re
 import signal
 import threading
 import time
@@ -18,6 +20,7 @@ import zmq
 from pydantic import BaseModel, ConfigDict
 
 import zpatterns
+import zpatterns.asyncio
 from zpatterns import (
     Closed,
     ConfigurationError,
@@ -37,6 +40,7 @@ from zpatterns import (
     Topic,
     WrongThreadError,
 )
+from zpatterns.drive import publishing
 from zpatterns.wire import published as wire
 
 from .pubsub_worlds import A1, B2, NOTE, TEMP, Face, Note, Reading, publisher, subscriber
@@ -559,6 +563,123 @@ def test_a_blocking_publisher_goes_on_when_there_is_room(world: Blocking | Await
                 pub.publish(NOTE, Note(text=f"{number:01000}"))
             thread.join(LIMIT)
             assert got == list(range(2000))
+
+
+@contextmanager
+def slow_sub() -> Iterator[tuple[zmq.Context[Any], Any]]:
+    """Reads what is published at ``inproc://slow`` when it is told to; there is room for few messages."""
+    with zmq.Context() as context, context.socket(zmq.SUB) as sub:
+        sub.linger, sub.rcvhwm = 0, 2
+        sub.connect("inproc://slow")
+        sub.subscribe(NOTE.frame)
+        yield context, sub
+
+
+SLOW: dict[str, Any] = {"overflow": Overflow.BLOCK, "options": SocketOptions(high_water_mark=2, linger=0.01)}
+
+
+def read(sub: Any) -> list[str]:
+    texts: list[str] = []
+    while sub.poll(100):
+        texts.append(NOTE.body_codec.decode(1, sub.recv_multipart()[1][wire.RECORD :], ()).text)
+    return texts
+
+
+def notes(name: str, count: int) -> list[Note]:
+    return [Note(text=f"{name}{number}") for number in range(count)]
+
+
+def count_sent(pub: Any, bodies: list[Note]) -> int:
+    """How many of them ``publish_many`` says were sent."""
+    try:
+        pub.publish_many(NOTE, bodies)
+    except Overloaded as error:
+        left, of = map(int, re.findall(r"(\d+) of (\d+) messages were not sent", str(error))[0])
+        assert of == len(bodies)
+        return of - left
+    return len(bodies)
+
+
+def test_many_that_do_not_all_find_room_say_how_many_were_sent(world: Blocking | Awaiting) -> None:
+    with slow_sub() as (context, sub):
+        with publisher(world, "inproc://slow", timeout=0.2, context=context, **SLOW) as pub:
+            pub.wait_for_subscribers(NOTE, 1, LIMIT)
+            bodies = notes("x", 50)
+            sent = count_sent(pub, bodies)
+            assert 0 < sent < 50
+            assert read(sub) == [body.text for body in bodies[:sent]]
+            assert (pub.statistics.published, pub.statistics.dropped > 0) == (sent, True)
+
+
+def test_threads_that_share_a_full_publisher_know_what_of_theirs_was_sent() -> None:
+    with slow_sub() as (context, sub):
+        limits = Limits(queue=2)
+        with zpatterns.Publisher("inproc://slow", timeout=0.05, context=context, limits=limits, **SLOW) as pub:
+            pub.wait_for_subscribers(NOTE, 1, LIMIT)
+            sent = [0, 0, 0]
+
+            def publish(number: int) -> None:
+                for turn in range(10):
+                    sent[number] += count_sent(pub, notes(f"{number}-{turn}-", 10))
+
+            threads = [threading.Thread(target=publish, args=(number,), daemon=True) for number in range(3)]
+            for thread in threads:
+                thread.start()
+            got: list[str] = []
+            while any(thread.is_alive() for thread in threads):
+                got += read(sub)
+            got += read(sub)
+            assert [len([text for text in got if text.startswith(f"{number}-")]) for number in range(3)] == sent
+
+
+def test_many_for_which_there_is_no_room_in_the_queue_are_refused_as_one() -> None:
+    async def refuse(context: Any, sub: Any) -> None:
+        limits = Limits(queue=5)
+        async with zpatterns.asyncio.Publisher(
+            "inproc://slow", timeout=LIMIT, context=context, limits=limits, **SLOW
+        ) as pub:
+            await pub.wait_for_subscribers(NOTE, 1, LIMIT)
+            waiting: list[Any] = []
+            while not pub.statistics.published > 20 and not (waiting and not waiting[-1].done()):
+                waiting.append(pub.publish(NOTE, Note(text=f"{len(waiting)}")))
+            with pytest.raises(Overloaded, match="no room for 5 more"):
+                pub.publish_many(NOTE, notes("x", 5))
+            texts: list[str] = []
+            while len(texts) < len(waiting):
+                texts += read(sub)
+                await asyncio.sleep(0)
+            await asyncio.gather(*waiting)
+            await pub.publish(NOTE, Note(text="last"))
+            while texts[-1] != "last":
+                texts += read(sub)
+                await asyncio.sleep(0)
+            assert texts == [*(f"{number}" for number in range(len(waiting))), "last"]
+
+    with slow_sub() as (context, sub):
+        asyncio.run(refuse(context, sub))
+
+
+def test_what_was_sent_right_before_the_publisher_was_closed_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    with slow_sub() as (context, sub):
+        pub = zpatterns.Publisher("inproc://slow", timeout=LIMIT, context=context, **SLOW)
+        pub.wait_for_subscribers(NOTE, 1, LIMIT)
+        texts: list[str] = []
+        closing = threading.Thread(target=pub.close, daemon=True)
+
+        def room_and_close(seconds: float) -> None:
+            texts.extend(read(sub))
+            until(lambda: not pub._driver.machine.blocked)
+            closing.start()
+            until(lambda: pub._driver.closed)
+
+        monkeypatch.setattr(publishing, "sleep", room_and_close)
+        published = 0
+        while not closing.ident:
+            pub.publish(NOTE, Note(text=f"{published}"))
+            published += 1
+        closing.join(LIMIT)
+        texts += read(sub)
+        assert texts == [f"{number}" for number in range(published)]
 
 
 def test_a_publish_that_waits_is_told_that_the_publisher_was_closed() -> None:

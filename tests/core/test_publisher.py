@@ -280,6 +280,16 @@ def test_a_message_that_is_withdrawn_leaves_a_gap_and_is_counted():
     assert (telling.machine.statistics.published, telling.machine.statistics.dropped) == (1, 1)
 
 
+def test_several_may_wait_if_all_may():
+    telling = Blocking(limits=Limits(queue=3))
+    telling.machine.admit(100)  # nothing waits
+    telling.publish()
+    telling.pump()
+    telling.machine.admit(2)
+    with pytest.raises(Overloaded):
+        telling.machine.admit(3)
+
+
 def test_too_many_that_wait_are_overloaded():
     telling = Blocking(limits=Limits(queue=2))
     for _ in range(2):
@@ -287,5 +297,7 @@ def test_too_many_that_wait_are_overloaded():
     telling.pump()
     with pytest.raises(Overloaded, match="slow subscriber"):
         telling.publish()
+    with pytest.raises(Overloaded, match=r"2 messages .* room for 2 more"):
+        telling.machine.admit(2)
     telling.machine.wake(1.0)  # neither is a heartbeat kept beyond that
     assert telling.machine.held <= 3

@@ -119,10 +119,8 @@ class Publisher:
 
         Raises Overloaded where messages are waited for, and too many wait.
         """
-        if self._blocks and len(self.blocked) >= self._limits.queue:
-            raise Overloaded(
-                f"{len(self.blocked)} messages wait for a slow subscriber; await publish(), or publish less"
-            )
+        if self.blocked:
+            self.admit(1)
         if not buffers and self.join(topic, codec, payload):
             return
         self.end_run(now)
@@ -134,6 +132,15 @@ class Publisher:
         else:
             self._run_line, self._run_codec, self._run_room = line, codec, self._most - len(payload)
             self._run = [payload]
+
+    def admit(self, count: int) -> None:
+        """Whether so many more may wait, of which none is published yet. Raises Overloaded if not."""
+        waiting = len(self.blocked)
+        if waiting and waiting + count > self._limits.queue:
+            more = "" if count == 1 else f", and there is no room for {count} more"
+            raise Overloaded(
+                f"{waiting} messages wait for a slow subscriber{more}; await what publishes, or publish less"
+            )
 
     def join(self, topic: bytes, codec: int, payload: bytes) -> bool:
         """The usual case of ``publish``: one more of what is published just now. False: it is another, or too much."""

@@ -12,10 +12,10 @@ from typing import Any
 from ..core.audience import Awaited
 from ..core.machine import Frame, Frames
 from ..core.publisher import Enough, Publisher
-from ..errors import Closed, Overloaded, RequestTimeout
+from ..errors import Closed, RequestTimeout
 from .aio import AsyncLoop
 from .fan import Xpub
-from .publishing import gone
+from .publishing import gone, overloaded
 from .pump import Pump
 
 log: logging.Logger = logging.getLogger("zpatterns")
@@ -63,9 +63,10 @@ class AsyncPublisher:
         return self._blocking(self.machine.ticket) if blocks else self._turn()
 
     def publish_many(
-        self, topic: bytes, codec: int, encoded: Iterable[tuple[bytes, Sequence[Frame]]], blocks: bool
+        self, topic: bytes, codec: int, encoded: Sequence[tuple[bytes, Sequence[Frame]]], blocks: bool
     ) -> Awaitable[None]:
-        """Messages that share frames."""
+        """Messages that share frames. If not all of them may wait, none is published."""
+        self.machine.admit(len(encoded))
         self._begin()
         now, publish = self._now, self.machine.publish
         first = self.machine.ticket + 1
@@ -122,16 +123,9 @@ class AsyncPublisher:
         """The slowest subscriber has no room for these."""
         deadline = monotonic() + self._patience
         while self.machine.waits(last):
-            if self.closed:
-                self.machine.withdraw(first, last)
-                raise gone()
-            if monotonic() >= deadline:
-                dropped = self.machine.withdraw(first, last)
-                what = "the message was" if first == last else f"{dropped} of {last - first + 1} messages were"
-                raise Overloaded(
-                    f"a subscriber had no room within {self._patience} s: {what} not sent. With Overflow.BLOCK the "
-                    "slowest subscriber holds up all; give it more time, or publish less"
-                )
+            if self.closed or monotonic() >= deadline:
+                left, of = self.machine.withdraw(first, last), last - first + 1
+                raise gone(left, of) if self.closed else overloaded(self._patience, left, of)
             await asyncio.sleep(0.002)  # the machine tries again by itself; this only looks
 
     def _waited(self, first: int, last: int, waiting: asyncio.Task[None]) -> None:

@@ -59,18 +59,24 @@ class BlockingPublisher:
             if now - self._looked_at > _LOOK:
                 self._look(now)
 
-    def publish_many(self, topic: bytes, codec: int, encoded: Iterable[tuple[bytes, Sequence[Frame]]]) -> None:
-        """Messages that share frames."""
+    def publish_many(self, topic: bytes, codec: int, encoded: Sequence[tuple[bytes, Sequence[Frame]]]) -> None:
+        """Messages that share frames; where they are waited for, one after the other."""
         with self._lock:
             if self._owner.stopping:
                 raise _closed()
             now = monotonic()
             machine = self.machine
+            left = of = len(encoded)
             for payload, buffers in encoded:
-                machine.publish(topic, codec, payload, buffers, now)
-                if machine.outbox:
-                    self._send(now)
-            self._send(now)
+                try:
+                    machine.publish(topic, codec, payload, buffers, now)
+                except Overloaded as error:
+                    raise Overloaded(f"{error}: {unsent(left, of)}") from error
+                if machine.outbox or machine.blocked:
+                    self._send(now, left, of)
+                left -= 1
+            if not self._blocks:
+                self._send(now)
 
     def publish_lists(self, topic: bytes, codec: int, lists: Iterable[tuple[bytes, int]]) -> None:
         """The same where each so many are encoded as one array."""
@@ -91,11 +97,11 @@ class BlockingPublisher:
             self.machine.publish_plain(frames, now)
             self._send(now)
 
-    def _send(self, now: float) -> None:
+    def _send(self, now: float, left: int = 1, of: int = 1) -> None:
         machine = self.machine
         self._pump.flush(now)
         if machine.blocked:
-            self._wait(machine.ticket, now + self._patience)
+            self._wait(machine.ticket, now + self._patience, left, of)
         self._look(now)
 
     def _look(self, now: float) -> None:
@@ -103,28 +109,23 @@ class BlockingPublisher:
         if self._port.readable():
             self._loop.wake()  # subscribers have come or gone, and our sending took the edge
 
-    def _wait(self, ticket: int, deadline: float) -> None:
+    def _wait(self, ticket: int, deadline: float, left: int, of: int) -> None:
         """The slowest subscriber has no room."""
         machine = self.machine
         while machine.waits(ticket):
             now = monotonic()
-            if now >= deadline:
+            if self._owner.stopping or now >= deadline:
                 machine.withdraw(ticket, ticket)
-                raise Overloaded(
-                    f"a subscriber had no room within {self._patience} s: the message was not sent. With Overflow.BLOCK the "
-                    "slowest subscriber holds up all; give it more time, or publish less"
-                )
+                raise gone(left, of) if self._owner.stopping else overloaded(self._patience, left, of)
             self._lock.release()
             try:
                 sleep(min(RETRY, deadline - now))
             finally:
                 self._lock.acquire()
-            if self._owner.stopping:
-                machine.withdraw(ticket, ticket)
-                raise gone()
-            now = monotonic()
-            machine.wake(now)
-            self._pump.flush(now)
+            if not self._owner.stopping:
+                now = monotonic()
+                machine.wake(now)
+                self._pump.flush(now)
 
     def wait(self, expects: Callable[[bytes], bool], count: int, timeout: float) -> int:
         """Until so many subscriptions are there; how many there are. Raises RequestTimeout with what there was."""
@@ -168,9 +169,22 @@ def _release(lock: LockType) -> None:
         lock.release()
 
 
-def gone() -> Closed:
+def unsent(left: int, of: int) -> str:
+    """What became of the last so many of what was to be published."""
+    return "the message was not sent" if of == 1 else f"{left} of {of} messages were not sent"
+
+
+def overloaded(patience: float, left: int, of: int) -> Overloaded:
+    """There was no room in time."""
+    return Overloaded(
+        f"a subscriber had no room within {patience} s: {unsent(left, of)}. With Overflow.BLOCK the slowest subscriber holds up "
+        "all; give it more time, or publish less"
+    )
+
+
+def gone(left: int, of: int) -> Closed:
     """It was closed while a message waited for room."""
-    return Closed("the publisher was closed, and a subscriber had no room: the message was not sent")
+    return Closed(f"the publisher was closed, and a subscriber had no room: {unsent(left, of)}")
 
 
 def _closed() -> Closed:

@@ -120,7 +120,10 @@ class Publisher:
         self._publish(frame, topic.wire_id, payload, buffers)
 
     def publish_many(self, topic: Topic[T], bodies: Iterable[T], /) -> None:
-        """Send messages of one topic that share frames: several times faster, and the same to subscribers."""
+        """Send messages of one topic that share frames: several times faster, and the same to subscribers.
+
+        With ``Overflow.BLOCK`` each of them waits for room. Overloaded says how many, the last ones, were not sent.
+        """
         self._fork.check()
         try:
             frame, wire_id = topic.frame, topic.wire_id
