@@ -653,6 +653,25 @@ def test_nobody_serves_the_stage() -> None:
     assert side.given(21.0) == {A: {FIRST + 1: b"2"}}
 
 
+def test_a_worker_that_is_leaving_does_not_serve_the_stage() -> None:
+    side = Side(timeout=2.0)
+    side.ready(A)
+    held, left = side.put(b"1", b"2")
+    side.out()
+    for now in (1.0, 2.0, 3.0):
+        side.receive(A, j.heartbeat(1), b"")
+        side.wake(now)
+    assert side.ended() == []  # it is busy, and will come to it
+    side.receive(A, j.LEAVE_HEADER, b"")
+    for now in (4.0, 5.0, 5.5):
+        side.receive(A, j.heartbeat(1), b"")
+        side.wake(now)
+    assert side.ended() == [left]
+    assert isinstance(left.failure, NoSuchService)
+    side.result(A, FIRST)
+    assert side.ended() == [held]
+
+
 def test_workers_are_dismissed_until_there_is_work_again() -> None:
     side = Side()
     side.ready(A)

@@ -364,7 +364,7 @@ class Ventilator:
             if worker.said >= TICKS:
                 self._say(worker, j.STOP_HEADER if self.dismissing else j.heartbeat(0))
         for line in self.lines.values():
-            if line.workers or not line.waiting:
+            if not line.waiting or any(not worker.leaving for worker in line.workers):
                 line.lonely = 0
                 continue
             line.lonely += 1
