@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from zpatterns.core.crew import Bundle, Joined, Task
+from zpatterns.core.crew import Bundle, Joined, Line, Task
 from zpatterns.core.machine import Link, Sent
 from zpatterns.core.ventilator import PROBE, TICKS, Ventilator
 from zpatterns.errors import Closed, DeadLetter, DecodeError, JobFailed, NoSuchService, Status
@@ -542,6 +542,73 @@ def test_the_reserved_worker_may_die() -> None:
     side.result(B, late.id)  # from somebody who had it long ago
     assert not side.a.alone
     assert side.ended() == [late]
+
+
+def suspect(side: Side, line: Line) -> Task:
+    """A job that two workers did not end."""
+    task = Task((line,), b"poison", 1)
+    side.machine.put([task], 0.0)
+    line.fresh.remove(task)
+    task.deliveries = 2
+    line.alone.append(task)
+    return task
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_a_worker_that_is_kept_free_gets_nothing_of_other_stages(first: str) -> None:
+    side = Side()
+    busy, other = (side.b, side.a) if first == "b" else (side.a, side.b)
+    side.ready(C, a=1, b=1)
+    side.put(b"1", b"2", route=(busy,))
+    side.out()
+    poison = suspect(side, other)
+    for _ in range(2):
+        assert side.given() == {}
+        assert other.reserved is side.machine.workers[C]
+    side.result(C, FIRST)
+    for _ in range(2):  # if the busy stage comes first, it gets nothing before the other has had its turn
+        side.out()
+    assert poison.worker is side.machine.workers[C]
+    assert side.machine.workers[C].load == 1
+    side.result(C, poison.id)
+    assert side.given() == {C: {FIRST + 1: b"2"}}
+
+
+def test_two_stages_keep_two_workers_free() -> None:
+    side = Side()
+    for peer in (A, B):
+        side.ready(peer, a=2, b=2)
+    side.put(b"1", b"2")
+    side.out()
+    one, two = suspect(side, side.a), suspect(side, side.b)
+    assert side.given() == {}
+    assert {side.a.reserved, side.b.reserved} == set(side.machine.workers.values())
+    third = suspect(side, side.machine.line("c", 60.0))
+    side.ready(C, c=1)
+    assert side.given() == {C: {third.id: b"poison"}}
+    side.result(A, FIRST)
+    side.result(B, FIRST + 1)
+    side.out()
+    assert {one.worker, two.worker} == {side.machine.workers[A], side.machine.workers[B]}
+
+
+@pytest.mark.parametrize("end", ["cancel", "answer"])
+def test_a_worker_is_not_kept_free_for_what_has_ended(end: str) -> None:
+    side = Side()
+    side.ready(A, a=2, b=2)
+    side.put(b"1")
+    side.out()
+    poison, other = suspect(side, side.b), suspect(side, side.b)
+    side.out()
+    side.machine.cancel([other])
+    side.put(b"2")
+    assert side.given() == {}
+    if end == "cancel":
+        side.machine.cancel([poison])
+    else:
+        poison.earlier = (A,)
+        side.result(A, poison.id)
+    assert side.given() == {A: {FIRST + 3: b"2"}}
 
 
 # Credit and full connections ------------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ class Line:
         self.alone: deque[Task] = deque()
         """Delivered so often that they may be what kills workers: each gets a worker for itself."""
         self.reserved: Worker | None = None
-        """Gets nothing more until it is idle, for the first of those."""
+        """Gets nothing more, of any stage, until it is idle, for the first of those."""
         self.workers: dict[Worker, None] = {}
         """Who serves it, the least recently given to first."""
         self.lonely: int = 0
@@ -138,24 +138,39 @@ class Line:
         """Jobs that no worker has."""
         return len(self.fresh) + len(self.again) + len(self.alone)
 
+    def reserve(self, worker: Worker | None) -> None:
+        """Keep this worker free, or none, and no longer the one before."""
+        if self.reserved is not None:
+            self.reserved.reserved = None
+        self.reserved = worker
+        if worker is not None:
+            worker.reserved = self
+
     def withdraw(self, task: Task) -> None:
         """It waits here no more: its result came from somebody who was thought lost."""
         for waiting in (self.again, self.alone):
             if task in waiting:
                 waiting.remove(task)
+        self._relax()
 
     def purge(self) -> None:
         """What has ended waits no more."""
         for name in ("fresh", "again", "alone"):
             waiting: deque[Task] = getattr(self, name)
             setattr(self, name, deque(task for task in waiting if not task.done))
+        self._relax()
+
+    def _relax(self) -> None:
+        if not self.alone:
+            self.reserve(None)
 
 
 class Worker:
     """One connection of one worker process."""
 
     __slots__ = (
-        "alone", "blocked", "held", "incarnation", "leaving", "offers", "routing_id", "said", "silent", "stuck",
+        "alone", "blocked", "held", "incarnation", "leaving", "offers", "reserved", "routing_id", "said", "silent",
+        "stuck",
     )  # fmt: skip
 
     def __init__(self, routing_id: bytes, incarnation: bytes, offers: Mapping[str, int]) -> None:
@@ -168,6 +183,8 @@ class Worker:
         self.stuck: dict[int, Line] = {}
         """What it was given and nobody waits for any more: its handler may still be busy with it."""
         self.alone: Task | None = None
+        self.reserved: Line | None = None
+        """Whose next job is to be alone here: until then it gets nothing else."""
         self.leaving: bool = False
         self.blocked: bool = False
         """Its connection takes no more for now."""
@@ -189,6 +206,8 @@ class Worker:
     def free(self, line: Line) -> int:
         """How many more of this stage it may have."""
         if self.leaving or self.blocked or self.alone is not None:
+            return 0
+        if self.reserved is not None and self.reserved is not line:
             return 0
         used = len(self.held[line])
         if self.stuck:

@@ -24,8 +24,6 @@ class Handing:
         """As much of a line as its workers may have."""
         while line.alone and self._give_alone(line, now):
             pass
-        if not line.alone:
-            line.reserved = None
         left = len(line.again) + len(line.fresh)
         if not left:
             return
@@ -49,11 +47,11 @@ class Handing:
         idle = next((worker for worker in able if not worker.load), None)
         if idle is None:
             if line.reserved not in able:
-                line.reserved = min(able, key=_load, default=None)
+                line.reserve(min(able, key=_load, default=None))
             return False
         task = line.alone.popleft()
         idle.alone = task
-        line.reserved = None
+        line.reserve(None)
         self._send(line, idle, [task], now)
         return True
 

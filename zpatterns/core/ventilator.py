@@ -287,8 +287,8 @@ class Ventilator:
         del self.workers[worker.routing_id]
         for line in worker.held:
             del line.workers[worker]
-            if line.reserved is worker:
-                line.reserved = None
+        if worker.reserved is not None:
+            worker.reserved.reserve(None)
         for held in worker.held.values():
             for task in list(held.values()):
                 task.forfeit(worker)

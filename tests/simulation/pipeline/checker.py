@@ -117,6 +117,8 @@ def _ventilator(machine: Ventilator) -> None:
                 must(task.worker is worker, "held by somebody else")
         suspects = any(task.deliveries > 2 for held in worker.held.values() for task in held.values())
         must(not suspects or load == 1, "a suspect is not alone")
+        line = worker.reserved
+        must(line is None or (line.alone and line.reserved is worker), "a worker is kept free for nobody")
 
 
 def _in_time(machine: Ventilator, now: float) -> None:

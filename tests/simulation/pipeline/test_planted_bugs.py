@@ -98,6 +98,10 @@ def suspects_join_others(true):
     return lambda self, line: self.offers[line.name] - len(self.held[line]) if self.alone else true(self, line)
 
 
+def a_worker_is_kept_free_for_ever(true):
+    return lambda self: None
+
+
 def a_cancelled_task_gets_an_event(true):
     def cancel(self, tasks):
         true(self, tasks)
@@ -199,6 +203,7 @@ BUGS: dict[str, Bug] = {
     "places that are stuck count as free": (crew.Worker, "free", stuck_places_count_as_free),
     "suspects are not alone": (Handing, "_give_alone", suspects_are_not_alone),
     "a suspect gets company": (crew.Worker, "free", suspects_join_others),
+    "a worker is kept free for what has ended": (crew.Line, "_relax", a_worker_is_kept_free_for_ever),
     "a cancelled job gets an event": (Ventilator, "cancel", a_cancelled_task_gets_an_event),
     "a worker may be known twice": (Ventilator, "_ready", a_worker_may_be_known_twice),
     "jobs that take too long stay where they are": (Ventilator, "_expire", expired_jobs_stay),
