@@ -638,6 +638,29 @@ def test_jobs_that_meet_a_connection_that_is_gone() -> None:
     assert side.statistics.redelivered == 0
 
 
+def test_what_waits_behind_a_message_to_a_connection_that_is_gone_was_not_delivered_either() -> None:
+    side = Side(limits=Limits(deliveries=1))
+    large = b"x" * (j.ALONE + 1)
+    side.ready(A, a=10)
+    side.ready(B, b=1)
+    side.out()
+    tasks = side.put(large, large, b"1", b"2")
+    [other] = side.put(b"other", route=(side.b,))
+    side.machine.flush(0.0)
+    side.receive(C, j.heartbeat(0), b"")
+    outbox = side.machine.outbox
+    message = Message(outbox.popleft())
+    assert [entry[1][0] for entry in outbox] == [A, A, B, C]
+    side.machine.sent(message.token, Sent.UNROUTABLE, 0.0)
+    assert [entry[1][0] for entry in outbox] == [B, C]
+    assert [task.deliveries for task in (*tasks, other)] == [0, 0, 0, 0, 1]
+    assert (side.statistics.delivered, side.statistics.redelivered, side.statistics.dead) == (1, 0, 0)
+    side.out()
+    side.ready(C, a=10)
+    assert side.given() == {C: {task.id: task.payload for task in tasks}}
+    assert [*side.machine.workers[C].held[side.a].values()] == tasks
+
+
 def test_a_worker_that_leaves_gets_no_more_and_gives_back_what_has_not_begun() -> None:
     side = Side()
     side.ready(A, a=3)

@@ -10,6 +10,9 @@ from ..wire import jobs as j
 from .crew import Line, PipelineStatistics, Task, Worker
 from .machine import Frames
 
+SUSPECT = 2
+"""Deliveries after which a job may be what kills its workers: from then on it has a worker for itself."""
+
 
 class Handing:
     """``outbox`` is the ventilator's own; a token is the worker and the tasks that it would then hold."""
@@ -111,6 +114,25 @@ class Handing:
         else:
             rest = (j.encode_items(first.codec, [task.payload for task in tasks]),)  # type: ignore[misc]
         self.outbox.append((0, (worker.routing_id, header, j.encode_array(ids), *rest), (worker, tasks)))
+
+    def take_back(self, worker: Worker, tasks: Sequence[Task], *, all_of_it: bool) -> None:
+        """Its connection did not take these, nor will it take ``all_of_it``: what has not been sent was not delivered."""
+        untaken = [*tasks]
+        if all_of_it:
+            kept: list[tuple[int, Frames, Any]] = []
+            for entry in self.outbox:
+                if entry[2] is not None and entry[2][0] is worker:
+                    untaken += entry[2][1]
+                else:
+                    kept.append(entry)
+            self.outbox.clear()
+            self.outbox.extend(kept)
+        for task in reversed(untaken):
+            if task.worker is worker and not task.done:
+                task.take_back()
+                task.deliveries -= 1
+                self._statistics.delivered -= 1
+                (task.line.alone if task.deliveries >= SUSPECT else task.line.again).appendleft(task)
 
 
 def _alike(tasks: Sequence[Task]) -> bool:

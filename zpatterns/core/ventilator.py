@@ -19,7 +19,7 @@ from ..errors import DeadLetter, DecodeError, JobFailed, NoSuchService, Status, 
 from ..policy import DEFAULT_WORKER_TIMEOUT, Heartbeat, Limits
 from ..wire import jobs as j, message as w
 from .crew import Bundle, Joined, Line, PipelineStatistics, Task, Worker, answered, end_together
-from .handing import Handing
+from .handing import SUSPECT, Handing
 from .machine import Frame, Frames, Link, Sent
 from .outlet import RETRY_INTERVAL
 
@@ -27,9 +27,6 @@ TICKS = 4
 """Looks at every worker per heartbeat interval. Silence is counted in looks: while this process stood still, it made none."""
 PROBE = 0.01
 """Seconds from the end of some connection to a word to every worker: whoever is gone is then unroutable."""
-
-SUSPECT = 2
-"""Deliveries after which a job may be what kills its workers: from then on it has a worker for itself."""
 
 
 class Ventilator:
@@ -320,13 +317,7 @@ class Ventilator:
         if token is None:
             return
         worker: Worker = token[0]
-        tasks: Sequence[Task] = token[1]
-        for task in reversed(tasks):
-            if task.worker is worker and not task.done:
-                task.take_back()
-                task.deliveries -= 1
-                self.statistics.delivered -= 1
-                (task.line.alone if task.deliveries >= SUSPECT else task.line.again).appendleft(task)
+        self._handing.take_back(worker, token[1], all_of_it=outcome is Sent.UNROUTABLE)
         if self.workers.get(worker.routing_id) is not worker:
             return
         if outcome is Sent.UNROUTABLE:
