@@ -9,7 +9,7 @@ import pytest
 
 from zpatterns.core.crew import Bundle, Joined, Line, Task
 from zpatterns.core.machine import Link, Sent
-from zpatterns.core.ventilator import PROBE, TICKS, Ventilator
+from zpatterns.core.ventilator import PROBE, RETURNS, TICKS, Ventilator
 from zpatterns.errors import Closed, DeadLetter, DecodeError, JobFailed, NoSuchService, Status
 from zpatterns.policy import Heartbeat, Limits
 from zpatterns.wire import jobs as j, message as w
@@ -676,6 +676,24 @@ def test_a_worker_that_leaves_gets_no_more_and_gives_back_what_has_not_begun() -
     assert side.given() == {}
     side.ready(B, a=10)
     assert side.given() == {B: {FIRST + 1: b"2", FIRST + 2: b"3", FIRST + 3: b"4"}}
+
+
+def test_a_job_that_is_always_given_back_is_a_dead_letter_in_the_end() -> None:
+    side = Side(limits=Limits(deliveries=3))
+    side.ready(A, a=1, b=1)
+    [task] = side.put(b"1", route=(side.a, side.b))
+    side.out()
+    side.receive(A, *j.returned(0, [task.id]))
+    side.out()
+    side.result(A, task.id, b"\1")
+    rounds = 0
+    while side.given():
+        rounds += 1
+        assert task.deliveries == max(1, rounds - RETURNS)
+        side.receive(A, *j.returned(0, [task.id]))
+    assert rounds == RETURNS + 3
+    assert side.ended() == [task]
+    assert isinstance(task.failure, DeadLetter)
 
 
 def test_too_many_workers_are_turned_away() -> None:

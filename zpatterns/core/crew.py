@@ -18,7 +18,7 @@ class Task:
 
     __slots__ = (
         "application", "assigned_at", "buffers", "codec", "deliveries", "done", "earlier", "failure", "id", "payload",
-        "route", "step", "worker",
+        "returns", "route", "step", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -36,6 +36,8 @@ class Task:
         self.id: int = 0
         self.deliveries: int = 0
         """To workers, of the stage it is at."""
+        self.returns: int = 0
+        """How often a worker gave it back there, without having begun."""
         self.worker: Worker | None = None
         """Who has it."""
         self.earlier: tuple[bytes, ...] = ()

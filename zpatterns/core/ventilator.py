@@ -27,6 +27,8 @@ TICKS = 4
 """Looks at every worker per heartbeat interval. Silence is counted in looks: while this process stood still, it made none."""
 PROBE = 0.01
 """Seconds from the end of some connection to a word to every worker: whoever is gone is then unroutable."""
+RETURNS = 100
+"""Times that a job of a stage may come back unbegun; each time after that counts as a delivery, or it would go round for ever."""
 
 
 class Ventilator:
@@ -134,7 +136,7 @@ class Ventilator:
         """The next stage of its route."""
         task.id = self._next_id
         self._next_id += 1
-        task.deliveries = 0
+        task.deliveries = task.returns = 0
         task.earlier = ()
         self.tasks[task.id] = task
         task.route[task.step].fresh.append(task)
@@ -255,7 +257,8 @@ class Ventilator:
             task.release(worker)
             if command.started:
                 self.statistics.expired += 1
-            else:
+            elif task.returns < RETURNS:
+                task.returns += 1
                 task.deliveries -= 1
             self._again(task)
 
