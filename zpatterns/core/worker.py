@@ -26,7 +26,8 @@ from .stage_jobs import Begin, Dismissed, Halt, Parcel, Stage, StageJob
 from .ventilator import TICKS
 
 UNSAID = 4096
-"""Answers that wait for a ventilator that gives jobs and takes no answers, after which its jobs are forgotten."""
+"""Messages, and answers that are in none yet, that wait for a ventilator that gives jobs and takes no answers; from then on its
+jobs are forgotten."""
 
 
 @dataclass(slots=True)
