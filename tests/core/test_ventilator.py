@@ -780,6 +780,30 @@ def test_a_worker_that_is_leaving_does_not_serve_the_stage() -> None:
     assert side.ended() == [held]
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_worker_whose_handlers_are_all_stuck_does_not_serve_the_stage(late: bool) -> None:
+    side = Side(timeout=2.0, stage_timeout=1.0)
+    side.ready(A, a=1)
+    tasks = side.put(b"1", b"2")
+    side.out()
+    for now in (1.0, 1.5, 2.0, 2.5):
+        side.receive(A, j.heartbeat(1), b"")
+        side.wake(now)
+    assert side.statistics.expired == 1
+    if late:  # it was not stuck for ever
+        side.result(A, FIRST)
+        assert side.given(2.5) == {A: {FIRST + 1: b"2"}}
+        assert side.ended() == [tasks[0]]
+        return
+    for now in (3.0, 3.5):
+        side.receive(A, j.heartbeat(1), b"")
+        side.wake(now)
+    assert side.ended() == [tasks[0], tasks[1]]
+    for task in tasks:
+        assert isinstance(task.failure, NoSuchService)
+        assert "every worker of stage 'a' is stuck" in str(task.failure)
+
+
 def test_workers_are_dismissed_until_there_is_work_again() -> None:
     side = Side()
     side.ready(A)

@@ -216,6 +216,10 @@ class Worker:
             used += sum(stuck is line for stuck in self.stuck.values())
         return self.offers[line.name] - used
 
+    def serves(self, line: Line) -> bool:
+        """Whether it will have more of this stage some time: it is not leaving, nor are all its handlers stuck."""
+        return not self.leaving and sum(stuck is line for stuck in self.stuck.values()) < self.offers[line.name]
+
 
 @dataclass(slots=True)
 class PipelineStatistics:

@@ -108,9 +108,7 @@ class Ledger:
             self.forgotten += 1
             peer = self._peers.get(oldest.incarnation)
             if peer is not None:
-                peer.covers = (
-                    -1
-                )  # there is a topic now of which we know no more than of one that was asked for just now
+                peer.covers = -1  # of one topic we know no more now than if it had just been asked for
         line = self._lines[topic, incarnation] = self.current[topic] = Line(topic, incarnation, next_)
         return line
 

@@ -358,12 +358,14 @@ class Ventilator:
             if worker.said >= TICKS:
                 self._say(worker, j.STOP_HEADER if self.dismissing else j.heartbeat(0))
         for line in self.lines.values():
-            if not line.waiting or any(not worker.leaving for worker in line.workers):
+            if not line.waiting or any(worker.serves(line) for worker in line.workers):
                 line.lonely = 0
                 continue
             line.lonely += 1
             if line.lonely > self._patience:
                 text = f"no worker serves stage {line.name!r}; is one running, and is the endpoint right?"
+                if any(not worker.leaving for worker in line.workers):
+                    text = f"every worker of stage {line.name!r} is stuck in jobs that took more than {line.timeout} s"
                 for task in [*line.alone, *line.again, *line.fresh]:
                     self._end(task, NoSuchService(text))
                 line.purge()
