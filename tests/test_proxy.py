@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import signal
@@ -527,6 +528,25 @@ def test_a_context_that_is_terminated(world: Any, tmp_path: Path) -> None:
     with running(world, "streamer", *pair(tmp_path), context=context) as face:
         in_threads(1, lambda _: context.term())
         until(lambda: not face.proxy.running)
+
+
+def test_dropped(world: Any, tmp_path: Path) -> None:
+    """It ends, and its addresses are free again."""
+    face = Face(world, (zpatterns if world.name == "blocking" else zpatterns.asyncio).Proxy.streamer(*pair(tmp_path)))
+    face.start()
+    steered, addresses = face.proxy._proxy, (face.proxy.frontend, face.proxy.backend)
+    held = [face]
+    del face
+
+    def drop() -> None:
+        held.clear()
+        until(lambda: gc.collect() >= 0 and steered.over.is_set())  # the loop may hold it a moment longer
+
+    with pytest.warns(ResourceWarning, match="a Proxy was dropped"):
+        drop()
+    assert steered.join(LIMIT)
+    with running(world, "streamer", *addresses):
+        pass
 
 
 def test_after_fork(tmp_path: Path) -> None:

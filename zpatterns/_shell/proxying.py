@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+import weakref
 from collections.abc import Callable
 from itertools import count
 from typing import Self
@@ -186,6 +188,7 @@ class Proxying:
             capture=self._capture,
             name=self._name,
         )
+        weakref.finalize(self, _dropped, self._proxy, self._fork).atexit = False
         return self._proxy
 
     def _started(self) -> SteeredProxy:
@@ -198,3 +201,15 @@ class Proxying:
     def _patience(self) -> float:
         """Seconds in which it has stopped: the commands, the messages nobody would take, two addresses given back."""
         return self._options.linger + 5.0
+
+
+def _dropped(proxy: SteeredProxy, fork: ForkGuard) -> None:
+    """Nobody holds it any more: its addresses are given back, and it is said aloud."""
+    if fork.forked or proxy.ending:
+        return
+    proxy.abandon()
+    warnings.warn(
+        "a Proxy was dropped without close(): use 'with' or 'async with', or close() it when you are done with it",
+        ResourceWarning,
+        stacklevel=2,
+    )

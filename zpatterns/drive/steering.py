@@ -92,6 +92,7 @@ class SteeredProxy:
         self.backend: str
         self.paused: bool = False
         self._stopping = False
+        self._abandoned = False
         self._outside = threading.Event()
         """The proxy's thread is not in C. It clears this behind ``_gate``, after a look at who wants it outside."""
         self._outside.set()
@@ -223,6 +224,15 @@ class SteeredProxy:
         """End it soon, from any thread. Returns at once."""
         self._ask.set()
 
+    @property
+    def ending(self) -> bool:
+        """Whether it was told to, or has ended by itself."""
+        return self._ask.is_set()
+
+    def abandon(self) -> None:
+        """As ``stop``, for the collector, which may run on a thread that holds the lock of an Event."""
+        self._abandoned = True
+
     def join(self, timeout: float) -> bool:
         """Wait until everything is closed."""
         self._watcher.join(timeout)
@@ -279,7 +289,7 @@ class SteeredProxy:
     def _watch(self) -> None:
         clock = _cpu_clock(self._thread)
         used = 0.0
-        while not self._ask.wait(_WATCH):
+        while not self._ask.wait(_WATCH) and not self._abandoned:
             now = clock()
             if self._leaving or now - used > _SPINS * _WATCH:
                 self._look()
