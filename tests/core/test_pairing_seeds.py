@@ -14,7 +14,7 @@ import pytest
 
 from zpatterns.core.calls import Reopen
 from zpatterns.core.machine import Frames, Link, Sent
-from zpatterns.core.pairing import Pairing, Received, frames_of
+from zpatterns.core.pairing import Pairing, Peer, Received, frames_of
 
 SEEDS = 500
 
@@ -188,3 +188,110 @@ def settle(world: World) -> None:
     for end in (world.bound, *world.ends):
         world.put(end)
         assert end.machine.answered
+
+
+class Near:
+    """One end over inproc: a pipe that holds so much, never breaks, and tells nobody when its end is closed."""
+
+    def __init__(self, name: int, rng: random.Random, *, accepts: bool) -> None:
+        self.mark = rng.choice((1, 3, 20))
+        self.room = rng.choice((1, 3, 20))
+        self.machine = Pairing(
+            incarnation=b"near%04d" % name, accepts=accepts, linked=False, lasting=False, high_water_mark=self.mark
+        )
+        self.out: deque[Frames] = deque()
+        self.full = False
+        self.gone = False
+        self.entered = 0
+        self.unread = 0
+        self.got: list[int] = []
+        self.farewells = 0
+        self.linger = rng.randint(0, 12)
+        """Steps that close() waits."""
+
+    def send(self, count: int) -> None:
+        for _ in range(count):
+            self.entered += 1
+            self.machine.send(frames_of(1, b"%d" % self.entered, ()))
+
+    def turn(self, other: Near, now: float) -> None:
+        """As the driver does it: what has come, what it asks for, what it says."""
+        machine = self.machine
+        if self.full and len(self.out) < self.room and not other.gone:
+            self.full = False
+            machine.link(0, Link.WRITABLE, now)
+        while other.out and machine.expects:
+            machine.receive(0, other.out.popleft(), now)
+        if other.gone and not other.out and machine.peer:
+            machine.gone(now)
+        at = machine.wakes_at
+        if at is not None and at <= now:
+            machine.wake(now)
+        self.deliver()
+        machine.flush(now)
+        while machine.outbox:
+            _, frames, token = machine.outbox.popleft()
+            if len(self.out) < self.room and not other.gone:
+                self.out.append(frames)
+            else:
+                self.full = True
+                machine.sent(token, Sent.FULL, now)
+        machine.settle()
+        self.deliver()
+
+    def deliver(self) -> None:
+        while self.machine.events:
+            event = self.machine.events.popleft()
+            if isinstance(event, Received):
+                self.unread += 1
+                self.got.append(int(bytes(event.frames[0])))
+            elif isinstance(event, Peer):
+                self.farewells += event.closed
+            else:
+                raise AssertionError(event)
+
+    def read(self, count: int) -> None:
+        self.unread -= count
+        self.machine.read(count)
+
+    def end(self) -> None:
+        """As close() does: wait for room, then for the answer; and go."""
+        machine = self.machine
+        self.linger -= 1
+        if not machine.closed and (self.linger <= 0 or not (machine.paired and machine.queue)):
+            machine.close()
+        elif machine.closed and (self.linger <= 0 or machine.answered):
+            self.gone = True
+
+
+@pytest.mark.parametrize("block", range(5))
+def test_seeds_inproc(block: int) -> None:
+    """Whoever is closed, in whatever state of queues and pipes: all that left is read, in order, and then its end is known."""
+    for seed in range(block * SEEDS // 5, (block + 1) * SEEDS // 5):
+        rng = random.Random(seed)
+        ends = Near(1, rng, accepts=True), Near(2, rng, accepts=False)
+        ends[1].machine.link(0, Link.UP, 0.0)
+        first, both = rng.choice(((ends[0], False), (ends[1], False), (ends[0], True)))
+        at = rng.randint(1, 40)
+        step = 0
+        while step < 1000 and not all(each.gone or each.farewells for each in ends):
+            step += 1
+            for end, other in (ends, ends[::-1]):
+                if step < 1000 and not end.gone:
+                    if not end.machine.closed and not end.machine.over:
+                        end.send(rng.randint(0, 3))
+                    if (end is first or both) and step >= at and end.machine.statistics.peers:
+                        end.end()
+                    elif end.unread and (step > 80 or rng.random() < 0.3):
+                        end.read(rng.randint(1, end.unread))
+                    end.turn(other, step * 0.01)
+        for end, other in (ends, ends[::-1]):
+            counts = end.machine.statistics
+            assert end.entered == counts.sent + counts.unsent + len(end.machine.queue), seed
+            if not end.gone:
+                assert end.farewells == 1, seed
+                assert end.machine.over, seed
+                assert end.got == list(range(1, other.machine.statistics.sent + 1)), seed
+                assert counts.missed == 0, seed
+            else:
+                assert end.got == list(range(1, len(end.got) + 1)), seed
