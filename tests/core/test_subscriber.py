@@ -335,9 +335,7 @@ def test_an_echo_that_names_more_topics_than_are_remembered_covers_nothing():
 def test_a_stream_has_a_topic_for_itself_until_it_is_closed():
     hearing = Hearing(T)
     hearing.hear(typed(first=1))
-    stream = Intake(10, Overflow.DROP_OLDEST, None, main=False)
-    hearing.machine.open(stream)
-    hearing.want(T, stream)
+    stream = stream_of(hearing)
     hearing.hear(typed(first=2))
     assert (hearing.take(), hearing.take(stream)) == ([([1], 0)], [([2], 0)])
     hearing.machine.close(stream)
@@ -348,13 +346,44 @@ def test_a_stream_has_a_topic_for_itself_until_it_is_closed():
     assert hearing.take() == [([3], 0)]  # the second was not for this one
 
 
+def stream_of(hearing, topic=T):
+    stream = Intake(100, Overflow.DROP_OLDEST, None, main=False)
+    hearing.machine.open(stream)
+    hearing.want(topic, stream)
+    return stream
+
+
+def test_what_a_reader_missed_before_a_stream_came_and_went_is_told_after_it():
+    hearing = Hearing(T, limit=5, overflow=Overflow.DROP_NEWEST)
+    hearing.hear(typed(first=1, count=8))
+    for first in (9, 11):
+        stream = stream_of(hearing)
+        hearing.hear(typed(first=first, count=2))
+        other = stream_of(hearing)
+        hearing.machine.close(stream)
+        hearing.machine.close(other)
+    assert hearing.take() == [([1, 2, 3, 4, 5], 0)]
+    hearing.hear(typed(first=13))
+    hearing.hear(typed(first=16))
+    assert hearing.take() == [([13], 3), ([16], 2)]
+
+
+def test_what_waits_from_before_a_stream_may_be_dropped_after_it():
+    hearing = Hearing(T, limit=5)
+    hearing.hear(typed(first=1, count=4))
+    stream = stream_of(hearing)
+    hearing.hear(typed(first=5, count=2))
+    hearing.machine.close(stream)
+    hearing.hear(typed(first=7, count=4))
+    assert hearing.take() == [([4], 3), ([7, 8, 9, 10], 0)]
+    assert hearing.machine.totals().overflowed == 3
+
+
 def test_a_stream_hides_no_loss_from_before_it():
     for told in (lambda hearing: hearing.hear(typed(first=3)), lambda hearing: hearing.beat((FRAME, 2))):
         hearing = Hearing(T)
         hearing.echo()
-        stream = Intake(10, Overflow.DROP_OLDEST, None, main=False)
-        hearing.machine.open(stream)
-        hearing.want(T, stream)
+        stream_of(hearing)
         told(hearing)
         assert hearing.gaps() == [("t", 2, "lost")]
 

@@ -15,7 +15,7 @@ _DRIFT = 0.0002
 class Line:
     """One topic of one publisher incarnation."""
 
-    __slots__ = ("head", "incarnation", "name", "next", "publisher", "routes", "topic")
+    __slots__ = ("away", "head", "incarnation", "name", "next", "publisher", "routes", "topic")
 
     def __init__(self, topic: bytes, incarnation: bytes, next_: int) -> None:
         self.topic: bytes = topic
@@ -28,6 +28,8 @@ class Line:
         """The next sequence expected; 0 while it is not known what went before."""
         self.routes: tuple[Any, ...] | None = None
         """Where its messages go; None until that is looked up."""
+        self.away: tuple[Any, ...] = ()
+        """Where they went before, and will again when no stream has the topic for itself."""
 
     def arrive(self, first: int, count: int) -> tuple[int, int]:
         """Messages ``first`` to ``first + count - 1`` have come: how many before them were lost, how many are old."""

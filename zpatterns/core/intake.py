@@ -24,7 +24,7 @@ _NEVER = float("inf")
 class Route:
     """Where the messages of one line go: a reader's queue, and how far that reader has come."""
 
-    __slots__ = ("application", "expected", "intake", "line", "shed", "source")
+    __slots__ = ("application", "expected", "intake", "left", "line", "shed", "skipped", "source")
 
     def __init__(self, line: Line | None, intake: Intake, application: Any) -> None:
         self.line: Line | None = line
@@ -35,9 +35,23 @@ class Route:
         self.source: Any = None
         """What whoever opens its chunks keeps of it."""
         self.expected: int = 0
-        """The sequence after the last one the reader was given; 0: it was given none."""
+        """The sequence after the last one the reader was given, without what was skipped; 0: it was given none."""
+        self.skipped: int = 0
+        """Messages that were for others: a stream had the topic for itself."""
+        self.left: int = 0
+        """The first sequence that is for others, while that is so; else 0."""
         self.shed: int = 0
         """Messages this queue dropped and has not told of."""
+
+    def pause(self, next_: int) -> None:
+        """From this sequence on messages are for others."""
+        self.left = self.left or next_
+
+    def resume(self, next_: int) -> None:
+        """From this sequence on they are for this reader: what came meanwhile it has not missed."""
+        if self.left:
+            self.skipped += next_ - self.left
+            self.left = 0
 
 
 class Chunk:
@@ -45,12 +59,25 @@ class Chunk:
     the messages ``start`` to ``stop`` are wanted.
     """
 
-    __slots__ = ("codec", "count", "first", "frames", "fresh_until", "payload", "route", "run", "start", "stop")
+    __slots__ = (
+        "codec",
+        "count",
+        "first",
+        "frames",
+        "fresh_until",
+        "payload",
+        "route",
+        "run",
+        "skipped",
+        "start",
+        "stop",
+    )
 
     def __init__(
         self, route: Route, first: int, count: int, codec: int, payload: Frame, frames: Frames, fresh_until: float
     ) -> None:
         self.route: Route = route
+        self.skipped: int = route.skipped
         self.first: int = first
         self.count: int = count
         self.codec: int = codec
@@ -188,9 +215,9 @@ class Intake:
             self.delivered += wanted
             if not chunk.first:
                 return chunk, 0
-            first = chunk.first + chunk.start
-            missed = first - route.expected if route.expected else 0
-            route.expected = chunk.first + chunk.stop
+            first = chunk.first - chunk.skipped
+            missed = first + chunk.start - route.expected if route.expected else 0
+            route.expected = first + chunk.stop
             self.missed += missed
             return chunk, missed
         self.announced = False

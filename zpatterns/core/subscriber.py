@@ -370,13 +370,18 @@ class Subscriber:
         """Subscriptions have changed: look routes up again, keeping how far each reader has come; forget what nobody wants."""
         self._unwanted.clear()
         for line in self._ledger.lines():
-            before: dict[int, Route] = {id(route.intake): route for route in line.routes or ()}
+            before: dict[int, Route] = {id(route.intake): route for route in (*line.away, *(line.routes or ()))}
             line.routes = None
-            made = self._routes(line)
-            kept = tuple(before.get(id(route.intake), route) for route in made)
-            for old, new in zip(kept, made, strict=True):
-                old.application = new.application
-            line.routes = kept
+            kept: list[Route] = []
+            for new in self._routes(line):
+                route = before.pop(id(new.intake), new)
+                route.application = new.application
+                route.resume(line.next)
+                kept.append(route)
+            line.routes = tuple(kept)
+            line.away = tuple(route for route in before.values() if route.intake in self.intakes)
+            for route in line.away:
+                route.pause(line.next)
             if not kept:
                 self._ledger.drop(line)
 
