@@ -40,7 +40,7 @@ from zpatterns import (
     Topic,
     WrongThreadError,
 )
-from zpatterns.drive import publishing
+from zpatterns.drive import publishing, subscribing
 from zpatterns.wire import published as wire
 
 from .pubsub_worlds import A1, B2, NOTE, TEMP, Face, Note, Reading, publisher, subscriber
@@ -948,6 +948,23 @@ def test_what_cannot_be_subscribed_to(world: Blocking | Awaiting) -> None:
         for topic in ("text", b"x" * 300, wire.HEARTBEAT_TOPIC, Topic("x", threading.Thread)):
             with pytest.raises(ConfigurationError):
                 sub.subscribe(topic)
+
+
+def test_what_is_asked_for_while_the_loop_takes_breath_is_asked_again_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asking: list[zpatterns.Subscriber[Any]] = []
+
+    def ask(seconds: float) -> None:
+        if asking:
+            asking[0]._driver._owner._rests_until = 0.0  # as after a rest that was not cut short
+            asking.pop().subscribe(NOTE)
+
+    monkeypatch.setattr(subscribing, "_MANY", 0)
+    monkeypatch.setattr(subscribing, "sleep", ask)
+    with zpatterns.Subscriber("tcp://127.0.0.1:*", bind=True) as sub:  # nobody comes, so nothing else wakes it
+        asking.append(sub)
+        sub._driver._loop.wake()
+        (probe,) = sub._driver.machine.readiness.probes
+        until(lambda: probe.tries > 1)
 
 
 def test_dropped_ones_end_their_threads() -> None:

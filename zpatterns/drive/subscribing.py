@@ -6,6 +6,7 @@ import logging
 from _thread import LockType
 from collections.abc import Callable
 from contextlib import suppress
+from math import ceil
 from time import monotonic, sleep
 from typing import Any
 
@@ -66,6 +67,9 @@ class BlockingSubscriber:
             self._lock.release()
             sleep(_BREATH)
             self._lock.acquire()
+            at = self._loop.pump.wakes_at  # sooner than before, if somebody has subscribed meanwhile
+            if at is not None:
+                milliseconds = max(0, min(milliseconds, ceil((at - monotonic()) * 1000)))
         return self._rest(milliseconds)
 
     def open(self, intake: Intake) -> None:
