@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from zpatterns.core import publisher
 from zpatterns.core.audience import Awaited
 from zpatterns.core.machine import Link, Sent
 from zpatterns.core.publisher import RETRY, Enough, Publisher
@@ -124,16 +125,33 @@ def test_plain_messages_keep_their_place():
     assert [entry[0] for entry in telling.sent()] == [A, b"sub 1 hello", A]
 
 
-def test_topics_that_are_forgotten_go_on_from_higher_numbers():
+def test_topics_that_are_forgotten_go_on_where_they_were():
     telling = Telling(limits=Limits(topics=2))
     for topic in (A, A, B, b"c\0", A):
         telling.publish(topic)
     assert [(entry[0], entry[2], entry[3]) for entry in telling.sent()] == [
         (A, 1, w.START),
         (B, 1, w.START),
-        (b"c\0", 3, w.START),
+        (b"c\0", 1, w.START),
         (A, 3, w.START),
     ]
+
+
+def test_what_is_remembered_of_topics_that_are_forgotten_is_bounded(monkeypatch):
+    monkeypatch.setattr(publisher, "_SLOTS", 1)
+    telling = Telling(limits=Limits(topics=2))
+    for topic in (A, A, B, b"c\0", b"d\0", A):
+        telling.publish(topic)
+    assert [entry[2] for entry in telling.sent()] == [1, 1, 3, 3, 4]  # never below what it was
+    assert len(telling.machine._forgotten) == 1
+
+
+def test_a_table_without_the_topics_that_were_forgotten_is_not_complete():
+    telling = Telling(limits=Limits(topics=2))
+    for complete, topic in ((True, A), (True, B), (False, b"c\0")):
+        telling.publish(topic)
+        telling.hear(b"\1" + w.NONCE_TOPIC + bytes(16))
+        assert telling.table(telling.sent()[-1]).complete is complete
 
 
 def test_a_nonce_is_echoed_with_every_last_sequence_after_what_was_published_before():

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 from ..errors import Overloaded
 from ..policy import Heartbeat, Limits
@@ -20,6 +21,8 @@ from .machine import Frame, Frames, Link, Sent
 PORT = 0
 RETRY = 0.005
 """Seconds until a message that a slow subscriber has no room for is tried again: XPUB tells of no room, only tries do."""
+_SLOTS = 4096
+"""How finely it is remembered where topics were that have been forgotten."""
 _NEVER = float("inf")
 
 
@@ -96,8 +99,8 @@ class Publisher:
         self._blocks = blocks
         self._heartbeat = heartbeat or Heartbeat()
         self._lines: dict[bytes, _Line] = {}
-        self._forgotten = 0
-        """The highest sequence of any topic that was forgotten: a topic that is published again goes on from there."""
+        self._forgotten: dict[int, int] = {}
+        """By a hash of their topics, the highest sequences of those that were forgotten: published again, they go on from there."""
         self._run: list[bytes] = []
         self._run_line: _Line | None = None
         self._run_codec = 0
@@ -196,9 +199,11 @@ class Publisher:
     def _new_line(self, topic: bytes) -> _Line:
         if len(self._lines) >= self._limits.topics:
             oldest = self._lines.pop(next(iter(self._lines)))
-            self._forgotten = max(self._forgotten, oldest.sequence)
+            slot = crc32(oldest.topic) % _SLOTS
+            self._forgotten[slot] = max(self._forgotten.get(slot, 0), oldest.sequence)
             self._recent.pop(oldest, None)
-        line = self._lines[topic] = _Line(topic, self._forgotten)
+        sequence = self._forgotten.get(crc32(topic) % _SLOTS, 0) if self._forgotten else 0
+        line = self._lines[topic] = _Line(topic, sequence)
         return line
 
     def _send(self, line: _Line, codec: int, payload: bytes, count: int, buffers: Sequence[Frame], now: float) -> None:
@@ -286,7 +291,7 @@ class Publisher:
             if len(last) >= wire.TABLE_COUNT or size > wire.TABLE_BYTES:
                 break
             last.append((line.topic, line.sequence))
-        self._tell(topic, last, now, complete=len(last) == len(self._lines))
+        self._tell(topic, last, now, complete=len(last) == len(self._lines) and not self._forgotten)
 
     def _beat(self, now: float) -> None:
         """Last sequences of topics that were published on lately; several messages if they are many."""
