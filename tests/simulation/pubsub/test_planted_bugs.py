@@ -1,4 +1,4 @@
-"""Each of these bugs, planted, must be found within 300 seeds: else the checker proves nothing.
+"""Each of these bugs, planted, must be found within 1500 seeds: else the checker proves nothing.
 
 ``python -m tests.simulation.pubsub.test_planted_bugs`` prints how many seeds each of them took, and what gave it away.
 """
@@ -13,13 +13,14 @@ import pytest
 
 from tests.simulation.__main__ import first_failure
 from zpatterns.core.gaps import Ledger, Line
-from zpatterns.core.intake import Intake
+from zpatterns.core.intake import Intake, Route
 from zpatterns.core.publisher import Publisher
 from zpatterns.core.readiness import Readiness
 from zpatterns.core.subscriber import Subscriber
+from zpatterns.core.subscriptions import Subscriptions
 from zpatterns.wire import published as wire
 
-SEEDS = 300
+SEEDS = 1500
 
 
 def gaps_are_not_seen(true):
@@ -145,6 +146,41 @@ def patience_never_ends(true):
     return wake
 
 
+def a_forgotten_topic_stays_covered(true):
+    def add(self, topic, incarnation, next_):
+        covers = {peer: peer.covers for peer in self._peers.values()}
+        line = true(self, topic, incarnation, next_)
+        for peer, before in covers.items():
+            peer.covers = before
+        return line
+
+    return add
+
+
+def a_stream_hides_what_was_asked_for_before(true):
+    def since(self, topic):
+        return max((each.number for each in self._all if each.takes(topic)), default=float("inf"))
+
+    return since
+
+
+def a_reader_begins_anew_after_a_stream(true):
+    def resume(self, next_):
+        been_away = bool(self.left)
+        true(self, next_)
+        if been_away:
+            self.expected = 0
+
+    return resume
+
+
+def what_a_stream_was_given_is_missed(true):
+    def resume(self, next_):
+        self.left = 0
+
+    return resume
+
+
 Bug = tuple[object, str, Callable[[Any], Any]]
 BUGS: list[Bug] = [
     (Line, "arrive", gaps_are_not_seen),
@@ -162,6 +198,10 @@ BUGS: list[Bug] = [
     (wire, "join", bodies_are_joined_backwards),
     (Publisher, "flush", topics_of_a_tick_are_sorted),
     (Subscriber, "_reroute", routes_begin_anew),
+    (Ledger, "add", a_forgotten_topic_stays_covered),
+    (Subscriptions, "since", a_stream_hides_what_was_asked_for_before),
+    (Route, "resume", a_reader_begins_anew_after_a_stream),
+    (Route, "resume", what_a_stream_was_given_is_missed),
     (Subscriber, "wake", patience_never_ends),
 ]
 
