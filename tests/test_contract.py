@@ -195,6 +195,27 @@ def test_which_subscriptions_are_to_a_topic():
         assert not TEMP.expects(prefix)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        ("lab.t", "lab.t", True),
+        ("lab.t", "lab.u", False),
+        ("lab.{room}", "lab.t", True),
+        ("lab.{room}", "lab.t.u", False),
+        ("{site}.t", "lab.{room}", True),
+        ("{site}.t", "lab.{room}.t", False),
+        ("{site}.t.u", "lab.{room}.v", False),
+        ("lab.a-{x}", "lab.b-{y}", False),
+        ("lab.a-{x}", "lab.{y}-b", True),
+        ("lab.{x}-a", "lab.{y}-b", False),
+        ("lab.{x}-a.{z}", "lab.b-a.{z}", True),
+    ],
+)
+def test_topics_that_some_name_belongs_to(one: str, other: str, both: bool):
+    assert Topic(one, int).overlaps(Topic(other, str)) is both
+    assert Topic(other, int).overlaps(Topic(one, str)) is both
+
+
 def test_a_topic_is_a_value():
     assert Topic("lab.{room}.temp", int) == TEMP and Topic("lab.{room}.temp", str) != TEMP
     assert TEMP.at(room="a1") != TEMP and len({TEMP, Topic("lab.{room}.temp", int)}) == 1

@@ -177,6 +177,16 @@ LONGEST_TOPIC = LONGEST_NAME - 1
 """Bytes of a topic's name: with its terminator it has LONGEST_NAME, which the publisher's socket enforces."""
 
 
+def _parts_overlap(one: str, other: str) -> bool:
+    if "{" not in one and "{" not in other:
+        return one == other
+    begins = one.partition("{")[0], other.partition("{")[0]
+    ends = one.rpartition("}")[2], other.rpartition("}")[2]
+    return (begins[0].startswith(begins[1]) or begins[1].startswith(begins[0])) and (
+        ends[0].endswith(ends[1]) or ends[1].endswith(ends[0])
+    )
+
+
 class Topic(_Contract, Generic[T]):
     """What is published under one name, or a family of names: ``Topic("lab.{room}.temp", Reading)``.
 
@@ -258,6 +268,15 @@ class Topic(_Contract, Generic[T]):
         if not frame.startswith(self.prefix) or frame[-1:] != TERMINATOR:
             return False
         return self.match(frame[:-1].decode(errors="replace")) is not None
+
+    def overlaps(self, other: Topic[Any]) -> bool:
+        """Whether some name belongs to both. Two parts with text around their placeholders are taken to, unless it differs."""
+        if not self.fields:
+            return other.match(self.name) is not None
+        if not other.fields:
+            return self.match(other.name) is not None
+        mine, theirs = self.name.split("."), other.name.split(".")
+        return len(mine) == len(theirs) and all(map(_parts_overlap, mine, theirs))
 
     def expects(self, prefix: bytes) -> bool:
         """Whether a subscription to this prefix is one to some topic of this name."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 from types import MappingProxyType
 
 from .errors import ConfigurationError
@@ -28,8 +29,8 @@ DEFAULT_GRACE = 10.0
 def _positive(owner: object, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
-        if not value > 0:
-            raise ConfigurationError(f"{type(owner).__name__}({name}={value!r}): must be greater than 0")
+        if not isinstance(value, int | float) or not 0 < value < inf:
+            raise ConfigurationError(f"{type(owner).__name__}({name}={value!r}): must be a number greater than 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Retry:
     backoff_max: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
+        if not isinstance(self.attempts, int) or self.attempts < 1:
             raise ConfigurationError(f"Retry(attempts={self.attempts}): at least one attempt is needed")
         _positive(self, "backoff", "backoff_max")
 
@@ -175,7 +176,9 @@ class SocketOptions:
     """Further socket options by their libzmq name without the prefix: ``{"TOS": 16}``."""
 
     def __post_init__(self) -> None:
-        if self.linger < 0:
-            raise ConfigurationError("SocketOptions(linger): must be 0 or more; closing never waits for ever")
+        if not isinstance(self.linger, int | float) or not 0 <= self.linger < inf:
+            raise ConfigurationError(
+                f"SocketOptions(linger={self.linger!r}): must be seconds, 0 or more; closing never waits for ever"
+            )
         _positive(self, "high_water_mark", "reconnect_interval", "reconnect_interval_max", "handshake_timeout")
         _positive(self, "multicast_rate", "multicast_recovery", "multicast_hops")

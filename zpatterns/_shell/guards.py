@@ -28,6 +28,8 @@ def checked_endpoint(text: str, *, bind: bool, security: Insecure | None, multic
     """
     if security is not None and not isinstance(security, Insecure):
         raise ConfigurationError(f"security={security!r}: pass Insecure(), or leave it out")
+    if not isinstance(text, str):
+        raise ConfigurationError(f"an endpoint is a str, such as 'tcp://127.0.0.1:5555', not {text!r}")
     endpoint = parse(text, bind=bind)
     if endpoint.transport in ("pgm", "epgm") and not multicast:
         raise ConfigurationError(

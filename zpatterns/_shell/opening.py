@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import random
+from typing import Any
 
 from ..core.majordomo_client import MajordomoClient
 from ..core.requester import Requester
@@ -67,9 +68,10 @@ def checked_service(name: str) -> bytes:
 
 def spelled(endpoints: str | Sequence[str]) -> list[str]:
     """One endpoint or several, as a list."""
-    texts = [endpoints] if isinstance(endpoints, str) else list(endpoints)
+    given: object = endpoints
+    texts: list[Any] = list(given) if isinstance(given, Iterable) and not isinstance(given, str | bytes) else [given]
     if not texts:
-        raise ConfigurationError("a client needs at least one endpoint")
+        raise ConfigurationError("at least one endpoint is needed")
     if len(set(texts)) != len(texts):
         raise ConfigurationError(f"an endpoint is given twice: {texts}")
     return texts

@@ -17,6 +17,7 @@ from ..drive.sockets import Context
 from ..endpoint import Insecure
 from ..errors import ConfigurationError, DecodeError, MessageTooLarge
 from ..policy import DEFAULT_TIMEOUT, Limits, SocketOptions
+from .arguments import check_callbacks, chosen
 from .calls import checked_timeout
 from .guards import checked_endpoint
 
@@ -44,8 +45,9 @@ class End:
         context: Context | None = None,
     ) -> None:
         self.timeout: float = checked_timeout(timeout)
-        self.limits: Limits = limits or Limits()
-        self.options: SocketOptions = options or SocketOptions()
+        check_callbacks(on_connection=on_connection)
+        self.limits: Limits = chosen(limits, Limits)
+        self.options: SocketOptions = chosen(options, SocketOptions)
         self.plain: bool = plain
         self.text: str = endpoint
         self._bind = bind

@@ -15,6 +15,7 @@ from ..drive.steering import ProxyStatistics, SteeredProxy
 from ..endpoint import Insecure
 from ..errors import Closed, ConfigurationError
 from ..policy import Limits, SocketOptions
+from .arguments import chosen
 from .guards import ForkGuard, check_made, checked_endpoint
 
 _numbers = count(1)
@@ -48,8 +49,8 @@ class Proxying:
         if capture is not None and not callable(capture):
             raise ConfigurationError(f"capture={capture!r}: pass a function that takes a list of frames")
         self._capture = capture
-        self._limits = limits or Limits()
-        self._options = options or SocketOptions()
+        self._limits = chosen(limits, Limits)
+        self._options = chosen(options, SocketOptions)
         self._context = context
         self._fork = ForkGuard("Proxy")
         self._name = f"proxy-{next(_numbers)}"

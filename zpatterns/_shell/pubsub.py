@@ -24,6 +24,7 @@ from ..endpoint import Endpoint, Insecure
 from ..errors import ConfigurationError, MessageTooLarge, PeerUnavailable, RequestTimeout, ZPatternsError
 from ..policy import Heartbeat, Limits, Overflow, SocketOptions
 from ..wire.published import BATCH_BYTES, BATCH_COUNT, LONGEST_SUBSCRIPTION, PREFIX, RECORD, is_typed
+from .arguments import Types, check_intake
 from .guards import checked_endpoint
 from .opening import spelled
 
@@ -112,21 +113,37 @@ def subscriber_pump(
     return machine, SubscriberPump(machine, ports, limits), [port.address for port in ports]
 
 
-def subscription(topic: Topic[Any] | bytes, intake: Intake) -> Subscription:
-    """What a reader asks for, checked."""
+def reading(limits: Limits, overflow: Overflow, max_age: float | None, *, main: bool = True) -> Intake:
+    """The queue of a reader."""
+    check_intake(overflow, max_age)
+    return Intake(limits.backlog, overflow, max_age, main=main)
+
+
+def subscription(topic: Topic[Any] | bytes, intake: Intake, types: Types | None = None) -> Subscription:
+    """What a reader asks for, checked; ``types`` are those of what it asks for already."""
     if isinstance(topic, Topic):
+        if types is not None:
+            types.add(topic)
         topic.body_codec  # noqa: B018  a type that cannot be read is refused here, not at the first message
         topic.many_codec  # noqa: B018
         return Subscription(topic.prefix, intake, matches=topic.matches, application=topic)
-    if not isinstance(topic, bytes):
-        raise ConfigurationError(
-            f"subscribe to a Topic, or to the bytes messages of a foreign publisher begin with, not {topic!r}"
-        )
+    topic = prefix_of(topic)
     if len(topic) > LONGEST_SUBSCRIPTION:
         raise ConfigurationError(f"a prefix has at most {LONGEST_SUBSCRIPTION} bytes, this one has {len(topic)}")
     if topic.startswith(PREFIX):
         raise ConfigurationError("the prefix begins as the library's own topics do")
     return Subscription(topic, intake)
+
+
+def prefix_of(topic: Topic[Any] | bytes) -> bytes:
+    """What libzmq filters by."""
+    if isinstance(topic, Topic):
+        return topic.prefix
+    if not isinstance(topic, bytes):
+        raise ConfigurationError(
+            f"subscribe to a Topic, or to the bytes messages of a foreign publisher begin with, not {topic!r}"
+        )
+    return topic
 
 
 def expecting(topic: Topic[Any] | bytes) -> Callable[[bytes], bool]:

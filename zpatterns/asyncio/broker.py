@@ -8,7 +8,9 @@ from time import monotonic
 from types import TracebackType
 from typing import Literal, Self
 
+from .._shell.arguments import checked_count, checked_grace, chosen
 from .._shell.brokering import Balance, BrokerParts, changed, check_broker
+from .._shell.calls import wait_seconds
 from .._shell.guards import ForkGuard
 from .._shell.loops import check_loop
 from .._shell.opening import checked_service
@@ -47,16 +49,16 @@ class Broker:
         self._checked = check_broker(balance, dialect, frontend, backend, security)
         self._balance: Balance = balance
         self._dialect: Literal["majortomo"] | None = dialect
-        self._limits = limits or Limits()
-        self._heartbeat = heartbeat or Heartbeat()
-        self._options = options or SocketOptions()
+        self._limits = chosen(limits, Limits)
+        self._heartbeat = chosen(heartbeat, Heartbeat)
+        self._options = chosen(options, SocketOptions)
         self._context = context
         self.name = name
         self._fork = ForkGuard("Broker")
         self._parts: BrokerParts | None = None
         self._broker: AsyncBroker | None = None
         self._stopping = Stopping()
-        self._grace = grace
+        self._grace = checked_grace(grace)
 
     @property
     def frontend(self) -> str:
@@ -98,7 +100,9 @@ class Broker:
 
     async def wait_for_workers(self, service: str, /, count: int = 1, timeout: float = DEFAULT_TIMEOUT) -> int:
         """As ``zpatterns.Broker.wait_for_workers``."""
-        return await self._running().wait(checked_service(service), count, timeout)
+        return await self._running().wait(
+            checked_service(service), checked_count("count", count), wait_seconds(timeout)
+        )
 
     def run(self, *, grace: float | None = None) -> None:
         """Serve on a loop of its own until SIGINT or SIGTERM; see ``zpatterns.Broker.run``."""
@@ -107,20 +111,20 @@ class Broker:
     async def serve(self, *, grace: float | None = None, signals: bool = False) -> None:
         """Serve until ``stop()`` is called or the task is cancelled; ``signals=True`` stops on SIGINT and SIGTERM too."""
         if grace is not None:
-            self._grace = grace
+            self._grace = checked_grace(grace)
         self._open()
         await self._stopping.serve(self._finish, self._close_now, signals=signals)
 
     def stop(self, *, grace: float | None = None) -> None:
         """End ``serve()`` gracefully. Call it on the loop, or with ``loop.call_soon_threadsafe``. Returns at once."""
         if grace is not None:
-            self._grace = grace
+            self._grace = checked_grace(grace)
         self._stopping.asked.set()
 
     async def close(self, *, grace: float | None = None) -> None:
         """Stop: take nothing more, wait up to ``grace`` seconds for workers, tell whoever waits, close. Idempotent."""
         if grace is not None:
-            self._grace = grace
+            self._grace = checked_grace(grace)
         if self._fork.forked or self._broker is None:
             return
         if self._broker.loop.is_closed():

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from .._shell.arguments import checked_count, chosen
 from .._shell.calls import wait_seconds
 from .._shell.dropped import watch
 from .._shell.guards import ForkGuard
@@ -71,9 +72,10 @@ class Publisher:
     ) -> None:
         check_publisher_overflow(overflow)
         self._texts = spelled(endpoint)
-        self._limits = bounds = limits or Limits()
+        self._limits = bounds = chosen(limits, Limits)
         self._most = self._limits.message - RECORD
-        self._options = chosen = options or SocketOptions()
+        self._options = settings = chosen(options, SocketOptions)
+        beat = chosen(heartbeat, Heartbeat)
         self._blocks = overflow is Overflow.BLOCK
         self._patience = wait_seconds(timeout)
         self._fork = ForkGuard("Publisher")
@@ -82,9 +84,9 @@ class Publisher:
             endpoints,
             bind=bind,
             overflow=overflow,
-            heartbeat=heartbeat or Heartbeat(),
+            heartbeat=beat,
             limits=bounds,
-            options=chosen,
+            options=settings,
             context=context,
         )  # without self: a cycle would wait for the collector
         self._driver: AsyncPublisher | None = None
@@ -146,6 +148,7 @@ class Publisher:
     ) -> int:
         """As ``zpatterns.Publisher.wait_for_subscribers``."""
         expects = expecting(topic)
+        checked_count("count", count)
         return await self._ready().wait(expects, count, wait_seconds(timeout))
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
+from .._shell.arguments import checked_grace, chosen
 from .._shell.awork import AsyncHandlerWork
 from .._shell.brokering import Behind, server_pump
 from .._shell.guards import ForkGuard, checked_endpoint
@@ -65,9 +66,9 @@ class ReplyServer(Handlers):
         self._behind = _behind
         self._checked = checked_endpoint(endpoint, bind=True, security=security) if _behind is None else None
         self._thread_count = threads
-        self._limits = limits or Limits()
-        self._heartbeat = heartbeat or Heartbeat()
-        self._options = options or SocketOptions()
+        self._limits = chosen(limits, Limits)
+        self._heartbeat = chosen(heartbeat, Heartbeat)
+        self._options = chosen(options, SocketOptions)
         self._context = context
         self._port: Router | MemoryRouter | None = None
         self._fork = ForkGuard("ReplyServer")
@@ -75,7 +76,7 @@ class ReplyServer(Handlers):
         self._address: str | None = None
         self._stopping = Stopping()
         self._closed = False
-        self._grace = grace
+        self._grace = checked_grace(grace)
         self._processes: Processes | None = None
 
     @classmethod
@@ -136,14 +137,14 @@ class ReplyServer(Handlers):
     async def serve(self, *, grace: float | None = None, signals: bool = False) -> None:
         """Serve until ``stop()`` is called or the task is cancelled; ``signals=True`` stops on SIGINT and SIGTERM too."""
         if grace is not None:
-            self._grace = grace
+            self._grace = checked_grace(grace)
         self._ready()
         await self._stopping.serve(self._finish, self._close_now, signals=signals)
 
     def stop(self, *, grace: float | None = None) -> None:
         """End ``serve()`` gracefully. Call it on the loop, or with ``loop.call_soon_threadsafe``. Returns at once."""
         if grace is not None:
-            self._grace = grace
+            self._grace = checked_grace(grace)
         if self._processes is not None:
             self._processes.stop(grace)
         self._stopping.asked.set()
@@ -151,7 +152,7 @@ class ReplyServer(Handlers):
     async def close(self, *, grace: float | None = None) -> None:
         """Stop: take nothing more, wait up to ``grace`` seconds for running handlers, close. Idempotent."""
         if grace is not None:
-            self._grace = grace
+            self._grace = checked_grace(grace)
         if self._fork.forked or self._replier is None:
             return
         if self._replier.loop.is_closed():

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
+from .._shell.arguments import check_callbacks, chosen
 from .._shell.calls import Maker, finish
 from .._shell.dropped import watch
 from .._shell.guards import ForkGuard
@@ -56,15 +57,17 @@ class RequestClient:
         context: Context | None = None,
         _ports: Sequence[PortSocket] | None = None,
     ) -> None:
-        retry, limits = retry or Retry(), limits or Limits()
+        retry, limits = chosen(retry, Retry), chosen(limits, Limits)
+        beat, settings = chosen(heartbeat, Heartbeat), chosen(options, SocketOptions)
+        check_callbacks(on_connection=on_connection)
         self._maker = Maker(timeout=timeout, retry=retry, limits=limits)
         self._endpoints = check_endpoints(endpoint, security)
         self._open: Callable[[], tuple[Requester, Pump]] = lambda: requester_pump(
             endpoint,
             retry=retry,
             limits=limits,
-            heartbeat=heartbeat or Heartbeat(),
-            options=options or SocketOptions(),
+            heartbeat=beat,
+            options=settings,
             security=security,
             context=context,
             service=service,

@@ -10,6 +10,7 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
+from .._shell.arguments import Types, check_callbacks, check_handler, checked_count, chosen
 from .._shell.calls import wait_seconds
 from .._shell.delivery import Message, Rest, opened
 from .._shell.dropped import watch
@@ -22,6 +23,8 @@ from .._shell.pubsub import (
     checked,
     gap_listener,
     not_ready,
+    prefix_of,
+    reading,
     subscriber_pump,
     subscription,
 )
@@ -106,14 +109,17 @@ class Subscriber(Generic[T_co]):
         security: Insecure | None = None,
         context: Context | None = None,
     ) -> None:
-        self._limits = bounds = limits or Limits()
+        self._limits = bounds = chosen(limits, Limits)
+        settings = chosen(options, SocketOptions)
+        check_callbacks(on_gap=on_gap, on_connection=on_connection)
         self._fork = ForkGuard("Subscriber")
-        self._intake = Intake(self._limits.backlog, overflow, max_age)
-        self._wanted = [subscription(topic, self._intake) for topic in topics]
+        self._intake = reading(self._limits, overflow, max_age)
+        self._types = Types()
+        self._wanted = [subscription(topic, self._intake, self._types) for topic in topics]
         self._addresses = spelled(endpoint)
         endpoints = checked(endpoint, bind=bind, security=security)
         self._open: Callable[[], tuple[SubscriberMachine, SubscriberPump, list[str]]] = lambda: subscriber_pump(
-            endpoints, bind=bind, limits=bounds, options=options or SocketOptions(), context=context
+            endpoints, bind=bind, limits=bounds, options=settings, context=context
         )  # without self: a cycle would wait for the collector
         self._on_gap = gap_listener(on_gap)
         self._on_connection = on_connection
@@ -153,7 +159,7 @@ class Subscriber(Generic[T_co]):
     def subscribe(self, topic: Topic[Any] | bytes, /) -> None:
         """As ``zpatterns.Subscriber.subscribe``. Before the subscriber is open, it is remembered."""
         self._fork.check()
-        wanted = subscription(topic, self._intake)
+        wanted = subscription(topic, self._intake, self._types)
         if self._driver is None:
             self._wanted.append(wanted)
         else:
@@ -162,7 +168,8 @@ class Subscriber(Generic[T_co]):
     def unsubscribe(self, topic: Topic[Any] | bytes, /) -> None:
         """As ``zpatterns.Subscriber.unsubscribe``."""
         self._fork.check()
-        prefix = topic.prefix if isinstance(topic, Topic) else topic
+        prefix = prefix_of(topic)
+        self._types.remove(topic)
         application = topic if isinstance(topic, Topic) else None
         found = self._wanted if self._driver is None else self._driver.machine.find(self._intake)
         given_up = [each for each in found if each.prefix == prefix and each.application == application]
@@ -174,6 +181,7 @@ class Subscriber(Generic[T_co]):
     async def ready(self, timeout: float = DEFAULT_TIMEOUT, *, publishers: int = 1) -> dict[str, tuple[str, ...]]:
         """As ``zpatterns.Subscriber.ready``."""
         driver, timeout = self._ready(), wait_seconds(timeout)
+        checked_count("publishers", publishers, 1)
         heard = await driver.ready(publishers, timeout)
         if heard is None:
             raise not_ready(driver.machine, self._addresses, publishers, timeout)
@@ -193,7 +201,7 @@ class Subscriber(Generic[T_co]):
     ) -> Messages[T]:
         """As ``zpatterns.Subscriber.stream``, with ``async with`` and ``async for``."""
         driver = self._ready()
-        intake = Intake(self._limits.backlog, overflow, max_age, main=False)
+        intake = reading(self._limits, overflow, max_age, main=False)
         wanted = subscription(topic, intake)
         driver.open(intake)
         driver.subscribe(wanted)
@@ -209,6 +217,7 @@ class Subscriber(Generic[T_co]):
         """As ``zpatterns.Subscriber.on``; the function is ``def`` or ``async def``."""
 
         def register(handler: Callable[[Message[Any]], Any]) -> Callable[[Message[Any]], Any]:
+            check_handler(handler, coroutines=True)
             self.subscribe(topic)
             self._handlers.add(topic, handler)
             return handler

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from .._shell.arguments import checked_grace
 from .._shell.guards import ForkGuard, check_made
 from .._shell.loops import check_loop
 from .._shell.stopping import Stopping
@@ -42,14 +43,14 @@ class PipelineWorker:
 
     async def serve(self, *, grace: float = DEFAULT_GRACE, signals: bool = False) -> None:
         """Work until ``stop()``, ``stop_workers()`` or a cancel; ``signals=True``: until SIGINT and SIGTERM, too."""
-        self._grace = grace
+        self._grace = checked_grace(grace)
         self._start()
         await self._stopping.serve(self._finish, self._close_now, signals=signals)
 
     def stop(self, *, grace: float | None = None) -> None:
         """Take nothing more and end within ``grace`` seconds. Call it on the loop. Returns at once."""
         if grace is not None:
-            self._grace = grace
+            self._grace = checked_grace(grace)
         self._stopping.asked.set()
 
     async def close(self) -> None:

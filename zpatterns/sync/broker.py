@@ -7,7 +7,9 @@ from time import monotonic
 from types import TracebackType
 from typing import Literal, Self
 
+from .._shell.arguments import checked_count, checked_grace, chosen
 from .._shell.brokering import Balance, BrokerParts, changed, check_broker
+from .._shell.calls import wait_seconds
 from .._shell.guards import ForkGuard
 from .._shell.opening import checked_service
 from .._shell.signals import on_signal
@@ -61,15 +63,15 @@ class Broker:
         self._checked = check_broker(balance, dialect, frontend, backend, security)
         self._balance: Balance = balance
         self._dialect: Literal["majortomo"] | None = dialect
-        self._limits = limits or Limits()
-        self._heartbeat = heartbeat or Heartbeat()
-        self._options = options or SocketOptions()
+        self._limits = chosen(limits, Limits)
+        self._heartbeat = chosen(heartbeat, Heartbeat)
+        self._options = chosen(options, SocketOptions)
         self._context = context
         self.name = name
         self._fork = ForkGuard("Broker")
         self._parts: BrokerParts | None = None
         self._broker: BlockingBroker | None = None
-        self._grace = grace
+        self._grace = checked_grace(grace)
 
     @property
     def frontend(self) -> str:
@@ -116,7 +118,7 @@ class Broker:
 
         Raises RequestTimeout, which says how many there were, and Closed while the broker does not run.
         """
-        return self._running().wait(checked_service(service), count, timeout)
+        return self._running().wait(checked_service(service), checked_count("count", count), wait_seconds(timeout))
 
     def run(self, *, grace: float | None = None) -> None:
         """Serve until SIGINT or SIGTERM; then take nothing more, wait ``grace`` seconds for workers, tell whoever waits.
@@ -124,7 +126,7 @@ class Broker:
         A second signal stops at once. Outside the main thread there are no signals: call ``stop()`` from elsewhere.
         """
         if grace is not None:
-            self._grace = grace
+            self._grace = checked_grace(grace)
         broker = self._open()
         with on_signal(self._on_signal):
             broker.owner.run()
@@ -133,7 +135,7 @@ class Broker:
     def stop(self, *, grace: float | None = None) -> None:
         """End ``run()`` or the background thread gracefully, from any thread or signal handler. Returns at once."""
         if grace is not None:
-            self._grace = grace
+            self._grace = checked_grace(grace)
         broker = self._broker
         if broker is not None:
             broker.grace = self._grace

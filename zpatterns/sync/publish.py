@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from .._shell.arguments import checked_count, chosen
 from .._shell.calls import wait_seconds
 from .._shell.guards import ForkGuard
 from .._shell.pubsub import (
@@ -67,15 +68,15 @@ class Publisher:
     ) -> None:
         check_publisher_overflow(overflow)
         patience = wait_seconds(timeout)
-        self._limits = limits or Limits()
+        self._limits = chosen(limits, Limits)
         self._most = self._limits.message - RECORD
-        self._options = options or SocketOptions()
+        self._options = chosen(options, SocketOptions)
         self._fork = ForkGuard("Publisher")
         machine, pump, port = publisher_pump(
             checked(endpoint, bind=bind, security=security),
             bind=bind,
             overflow=overflow,
-            heartbeat=heartbeat or Heartbeat(),
+            heartbeat=chosen(heartbeat, Heartbeat),
             limits=self._limits,
             options=self._options,
             context=context,
@@ -154,6 +155,7 @@ class Publisher:
         """
         self._fork.check()
         expects = expecting(topic)
+        checked_count("count", count)
         return self._driver.wait(expects, count, wait_seconds(timeout))
 
     def close(self) -> None:

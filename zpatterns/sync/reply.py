@@ -10,6 +10,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
+from .._shell.arguments import checked_grace, chosen
 from .._shell.brokering import Behind, server_pump
 from .._shell.guards import ForkGuard, checked_endpoint
 from .._shell.handlers import Handlers, rules_of
@@ -68,9 +69,9 @@ class ReplyServer(Handlers):
         self._behind = _behind
         self._checked = checked_endpoint(endpoint, bind=True, security=security) if _behind is None else None
         self._thread_count = threads
-        self._limits = limits or Limits()
-        self._heartbeat = heartbeat or Heartbeat()
-        self._options = options or SocketOptions()
+        self._limits = chosen(limits, Limits)
+        self._heartbeat = chosen(heartbeat, Heartbeat)
+        self._options = chosen(options, SocketOptions)
         self._context = context
         self._port: Router | MemoryRouter | None = None
         self._fork = ForkGuard("ReplyServer")
@@ -78,7 +79,7 @@ class ReplyServer(Handlers):
         self._address: str | None = None
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self._grace = grace
+        self._grace = checked_grace(grace)
         self._processes: Processes | None = None
 
     @classmethod
@@ -146,7 +147,7 @@ class ReplyServer(Handlers):
         one was killed. Raises ConfigurationError if the very first cannot even begin.
         """
         if grace is not None:
-            self._grace = grace
+            self._grace = checked_grace(grace)
         check_processes(processes, binds=self._behind is None)
         if processes > 1:
             self._fork.check()
@@ -161,7 +162,7 @@ class ReplyServer(Handlers):
     def stop(self, *, grace: float | None = None) -> None:
         """End ``run()`` or the background thread gracefully, from any thread or signal handler. Returns at once."""
         if grace is not None:
-            self._grace = grace
+            self._grace = checked_grace(grace)
         self._stopping = True
         if self._processes is not None:
             self._processes.stop(grace)

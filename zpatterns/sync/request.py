@@ -10,6 +10,7 @@ from threading import Condition
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar, overload
 
+from .._shell.arguments import check_callbacks, chosen
 from .._shell.calls import Maker, finish
 from .._shell.guards import ForkGuard
 from .._shell.opening import connection_listener, requester_pump
@@ -61,14 +62,14 @@ class RequestClient:
         context: Context | None = None,
         _ports: Sequence[PortSocket] | None = None,
     ) -> None:
-        retry, limits = retry or Retry(), limits or Limits()
-        options = options or SocketOptions()
+        check_callbacks(on_connection=on_connection)
+        retry, limits, options = chosen(retry, Retry), chosen(limits, Limits), chosen(options, SocketOptions)
         self._maker = Maker(timeout=timeout, retry=retry, limits=limits)
         machine, pump = requester_pump(
             endpoint,
             retry=retry,
             limits=limits,
-            heartbeat=heartbeat or Heartbeat(),
+            heartbeat=chosen(heartbeat, Heartbeat),
             options=options,
             security=security,
             context=context,

@@ -8,6 +8,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
+from .._shell.arguments import Types, check_callbacks, check_handler, checked_count, chosen
 from .._shell.calls import wait_seconds
 from .._shell.delivery import Message, Rest, opened
 from .._shell.guards import ForkGuard
@@ -18,6 +19,8 @@ from .._shell.pubsub import (
     checked,
     gap_listener,
     not_ready,
+    prefix_of,
+    reading,
     subscriber_pump,
     subscription,
 )
@@ -109,15 +112,17 @@ class Subscriber(Generic[T_co]):
         security: Insecure | None = None,
         context: Context | None = None,
     ) -> None:
-        self._limits = limits or Limits()
+        self._limits = chosen(limits, Limits)
+        check_callbacks(on_gap=on_gap, on_connection=on_connection)
         self._fork = ForkGuard("Subscriber")
-        self._intake = Intake(self._limits.backlog, overflow, max_age)
-        wanted = [subscription(topic, self._intake) for topic in topics]
+        self._intake = reading(self._limits, overflow, max_age)
+        self._types = Types()
+        wanted = [subscription(topic, self._intake, self._types) for topic in topics]
         machine, pump, self._addresses = subscriber_pump(
             checked(endpoint, bind=bind, security=security),
             bind=bind,
             limits=self._limits,
-            options=options or SocketOptions(),
+            options=chosen(options, SocketOptions),
             context=context,
         )
         self._handlers = Handlers()
@@ -160,12 +165,13 @@ class Subscriber(Generic[T_co]):
     def subscribe(self, topic: Topic[Any] | bytes, /) -> None:
         """Ask for one topic more, a pattern, or what messages of a foreign publisher begin with. Returns at once: see ``ready``."""
         self._fork.check()
-        self._driver.subscribe(subscription(topic, self._intake))
+        self._driver.subscribe(subscription(topic, self._intake, self._types))
 
     def unsubscribe(self, topic: Topic[Any] | bytes, /) -> None:
         """Ask for it no more; what has come already is still delivered. Nothing happens if it was not asked for."""
         self._fork.check()
-        prefix = topic.prefix if isinstance(topic, Topic) else topic
+        prefix = prefix_of(topic)
+        self._types.remove(topic)
         application = topic if isinstance(topic, Topic) else None
         found = self._driver.machine.find(self._intake)
         self._driver.unsubscribe([each for each in found if each.prefix == prefix and each.application == application])
@@ -181,6 +187,7 @@ class Subscriber(Generic[T_co]):
         """
         self._fork.check()
         timeout = wait_seconds(timeout)
+        checked_count("publishers", publishers, 1)
         heard = self._driver.ready(publishers, timeout)
         if heard is None:
             raise not_ready(self._driver.machine, self._addresses, publishers, timeout)
@@ -204,7 +211,7 @@ class Subscriber(Generic[T_co]):
     ) -> Messages[T]:
         """The messages of one topic, typed, with a queue of their own, until it is closed. Plain iteration leaves them out meanwhile."""
         self._fork.check()
-        intake = Intake(self._limits.backlog, overflow, max_age, main=False)
+        intake = reading(self._limits, overflow, max_age, main=False)
         wanted = subscription(topic, intake)
         self._driver.open(intake)
         self._driver.subscribe(wanted)
@@ -220,6 +227,7 @@ class Subscriber(Generic[T_co]):
         """Subscribe, and have ``run()`` call the function with each message of the topic."""
 
         def register(handler: Callable[[Message[Any]], Any]) -> Callable[[Message[Any]], Any]:
+            check_handler(handler, coroutines=False)
             self.subscribe(topic)
             self._handlers.add(topic, handler)
             return handler

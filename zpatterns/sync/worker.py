@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from .._shell.arguments import checked_grace
 from .._shell.guards import ForkGuard, check_made
 from .._shell.signals import on_signal
 from ..core.worker import PipelineWorkerStatistics
@@ -38,7 +39,7 @@ class PipelineWorker:
 
     def run(self, *, grace: float = DEFAULT_GRACE) -> None:
         """As ``Pipeline.run_worker``."""
-        self._grace = grace
+        self._grace = checked_grace(grace)
         worker = self._start()
         with on_signal(self._on_signal):
             self._serve(worker)
@@ -46,7 +47,7 @@ class PipelineWorker:
     def stop(self, *, grace: float | None = None) -> None:
         """Take nothing more and end within ``grace`` seconds, from any thread or signal handler. Returns at once."""
         if grace is not None:
-            self._grace = grace
+            self._grace = checked_grace(grace)
         self._stopping = True
         if self._worker is not None:
             self._worker.loop.wake()
