@@ -149,7 +149,8 @@ class Publisher:
 
         It counts subscriptions, not subscribers: one that asked twice, by a topic and by a pattern, counts twice. A
         forwarder asks once for all that are behind it, so there a count of 1 says that somebody subscribes, and no count
-        says how many.
+        says how many. libzmq does not say whose a subscription was: a bare SUB that asks for a prefix twice leaves one behind
+        when it goes, and a hostile peer can end what others have, in this count alone.
 
         Raises RequestTimeout, which says how many there were.
         """
