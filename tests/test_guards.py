@@ -134,6 +134,84 @@ def test_after_fork_in_an_asyncio_iteration() -> None:
     asyncio.run(main())
 
 
+def test_a_map_that_was_begun_before_a_fork() -> None:
+    pipeline, gate = zpatterns.Pipeline("tcp://127.0.0.1:*"), threading.Event()
+
+    @pipeline.stage
+    def double(number: int) -> int:
+        if number:
+            gate.wait(LIMIT)
+        return 2 * number
+
+    with pipeline, pipeline.worker():
+        results = pipeline.map(range(4), double)
+        assert next(results) == 0
+        said = in_child(lambda: next(results), results.close)  # type: ignore[attr-defined]
+        assert [line.split(":")[0] for line in said] == ["ForkedError", "nothing"]
+        gate.set()
+        assert list(results) == [2, 4, 6]
+
+
+@pytest.mark.parametrize("fed", [False, True])
+def test_an_asyncio_map_belongs_to_its_process_and_its_loop(fed: bool) -> None:
+    async def main() -> None:
+        pipeline, gate = zpatterns.asyncio.Pipeline("tcp://127.0.0.1:*"), asyncio.Event()
+
+        @pipeline.stage
+        async def double(number: int) -> int:
+            if number:
+                await gate.wait()
+            return 2 * number
+
+        async def feed() -> AsyncIterator[int]:
+            for number in range(4):
+                yield number
+
+        async with pipeline, pipeline.worker():
+            results = pipeline.map(feed() if fed else range(4), double)
+            assert await anext(results) == 0
+
+            async def next_one() -> None:
+                await anext(results)
+
+            assert in_child(lambda: next_one().send(None))[0].split(":")[0] == "ForkedError"
+            await asyncio.to_thread(refused, WrongLoopError, "another event loop", lambda: asyncio.run(next_one()))
+            gate.set()
+            assert [number async for number in results] == [2, 4, 6]
+
+    asyncio.run(asyncio.wait_for(main(), LIMIT))
+
+
+def test_an_asyncio_push_and_pull_belong_to_their_process_and_their_loop() -> None:
+    async def main() -> None:
+        push = zpatterns.asyncio.Push.bind("tcp://127.0.0.1:*", int)
+        async with push, zpatterns.asyncio.Pull.connect(push.endpoint, int) as pull:
+            calls: list[Callable[[], Any]] = [
+                lambda: push.send(3),
+                lambda: push.send_many([3]),
+                lambda: pull.receive(timeout=LIMIT),
+                push.__aenter__,
+                pull.__aenter__,
+                push.close,
+                pull.close,
+            ]
+
+            def elsewhere() -> None:
+                for call in calls:
+                    refused(WrongLoopError, "another event loop", lambda: asyncio.run(call()))  # noqa: B023
+
+            await asyncio.to_thread(elsewhere)
+            await push.send_many([1, 2])
+            assert await pull.receive(timeout=LIMIT) == 1  # of a message of two: the other is at hand
+            said = in_child(*(lambda call=call: call().send(None) for call in calls[:5]))  # type: ignore[misc]
+            assert [line.split(":")[0] for line in said] == ["ForkedError"] * 5
+            assert await pull.receive(timeout=LIMIT) == 2
+            await push.send(3)
+            assert await pull.receive(timeout=LIMIT) == 3
+
+    asyncio.run(asyncio.wait_for(main(), LIMIT))
+
+
 # -- threads and loops -------------------------------------------------------------------------------------------------
 
 

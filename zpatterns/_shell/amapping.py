@@ -14,7 +14,8 @@ from functools import partial
 from typing import Any, Generic, Self, TypeVar
 
 from ..drive.aventilating import AsyncRun, AsyncVentilator
-from ..errors import Closed
+from ..errors import Closed, ForkedError, WrongLoopError
+from .loops import check_loop
 from .mapping import Course
 
 T = TypeVar("T")
@@ -122,6 +123,7 @@ async def _taken(
     try:
         while not course.over:
             if more and course.hungry:
+                _check(ventilator)
                 ventilator.put(course.take(jobs))
                 more = not course.room
             found = course.results()
@@ -134,8 +136,8 @@ async def _taken(
                 break
             else:
                 await _wait(ventilator, course, run)
-    except asyncio.CancelledError:
-        raise  # nothing of it is lost: whoever asks again goes on from here
+    except (asyncio.CancelledError, ForkedError, WrongLoopError):
+        raise  # nothing of it is lost: whoever asks again, where it belongs, goes on from here
     except BaseException:
         _end(ventilator, course, None)
         raise
@@ -147,6 +149,7 @@ async def _fed(
 ) -> AsyncGenerator[Any, None]:
     workers = ventilator.machine.workers
     try:
+        _check(ventilator)
         while not course.over:
             feeder = feed.start()
             found = course.results()
@@ -167,6 +170,8 @@ async def _fed(
             raise
         _end(ventilator, course, feed)  # it was the producer that was cancelled: there will be no more
         raise
+    except (ForkedError, WrongLoopError):
+        raise
     except BaseException:
         _end(ventilator, course, feed)
         if feed.task is not None:
@@ -176,10 +181,16 @@ async def _fed(
 
 
 async def _wait(ventilator: AsyncVentilator, course: Course, run: AsyncRun) -> None:
+    _check(ventilator)
     await run.wait(_SLICE)
     course.look(len(ventilator.machine.workers))
     if ventilator.ended and not run.ended:
         raise Closed("the pipeline was closed")
+
+
+def _check(ventilator: AsyncVentilator) -> None:
+    ventilator.fork.check()
+    check_loop(ventilator.loop, "pipeline")
 
 
 def _end(ventilator: AsyncVentilator, course: Course, feed: Feed | None) -> None:

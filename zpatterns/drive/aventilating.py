@@ -14,6 +14,7 @@ from ..core.crew import Bundle, Joined, Line, Task
 from ..core.ventilator import Ventilator
 from ..errors import Closed
 from .aio import AsyncLoop
+from .forks import ForkGuard
 from .pump import Pump
 from .ventilating import PARTING
 
@@ -57,6 +58,7 @@ class AsyncVentilator:
     def __init__(self, machine: Ventilator, pump: Pump) -> None:
         self.machine = machine
         self.closed: bool = False
+        self.fork: ForkGuard = ForkGuard("Pipeline")
         self.feeds: set[asyncio.Future[None]] = set()
         """What brings it jobs, and has to end with it."""
         self._joined = asyncio.Event()

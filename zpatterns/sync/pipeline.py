@@ -216,12 +216,13 @@ class Pipeline:
                 elif not more and not course.open:
                     return
                 else:
+                    self._fork.check()  # nothing comes in a child
                     run.wait(_SLICE)
                     course.look(len(workers))
                     if ventilator.ended and not run.ended:
                         raise Closed("the pipeline was closed")
         finally:
-            if course.open:
+            if course.open and not self._fork.forked:
                 ventilator.cancel(course.route)
             course.end(len(workers))
 
