@@ -323,12 +323,18 @@ def test_waiting_for_workers(face: Face) -> None:
 
     with pytest.raises(RequestTimeout, match="0 of 1 workers for stage 'double' within"):
         wait(double, timeout=0.05)
-    with pytest.raises(ConfigurationError):
-        wait(timeout=float("inf"))
+    for spent in (0, -1.0):
+        with pytest.raises(RequestTimeout, match="within 0 s"):
+            wait(double, timeout=spent)
+    for wrong in (float("inf"), float("nan"), None):
+        with pytest.raises(ConfigurationError, match="nothing waits for ever"):
+            wait(timeout=wrong)
+        with pytest.raises(ConfigurationError, match="nothing waits for ever"):
+            face.pipeline(timeout=wrong)
     with pytest.raises(ConfigurationError):
         wait("double")
     first = face.worker(pipeline)
-    assert wait(double, 1, LIMIT) == wait(other, timeout=LIMIT) == wait(timeout=LIMIT) == 1
+    assert wait(double, 1, LIMIT) == wait(other, timeout=LIMIT) == wait(timeout=1e10) == 1
     with ThreadPoolExecutor(2) as threads:
         found = threads.submit(wait, double, 2, LIMIT)
         with pytest.raises(RequestTimeout, match="1 of 2 workers within"):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +19,17 @@ from pydantic import BaseModel
 
 import zpatterns
 import zpatterns.asyncio
-from zpatterns import Closed, ConfigurationError, DecodeError, Limits, MessageTooLarge, Overloaded, RequestTimeout
+from zpatterns import (
+    Closed,
+    ConfigurationError,
+    DecodeError,
+    Limits,
+    MessageTooLarge,
+    Overloaded,
+    RequestTimeout,
+    WrongThreadError,
+)
+from zpatterns.drive.flows import Pipe
 
 from .worlds import LIMIT, Awaiting, Blocking, fresh, until
 
@@ -252,8 +265,63 @@ def test_a_push_may_start_before_its_pull(face: Face) -> None:
     assert later.receive(timeout=LIMIT) == b"early"
 
 
+@pytest.mark.parametrize("kind", ["push", "pull"])
+def test_a_signal_handler_may_close_it(kind: str) -> None:
+    """On the thread that waits in it, of all threads."""
+    end: Any = getattr(zpatterns, kind.capitalize()).bind("tcp://127.0.0.1:*", bytes)
+    call = (lambda: end.send(b"x", timeout=LIMIT)) if kind == "push" else end.receive
+    main = threading.get_ident()
+
+    def waits() -> bool:
+        frame = sys._current_frames()[main]
+        return frame.f_code is Pipe.wait.__code__
+
+    def handler(*_: object) -> None:
+        with pytest.raises(WrongThreadError, match="signal handler"):
+            call()
+        end.close()
+
+    def interrupt() -> None:
+        until(waits)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    thread = threading.Thread(target=interrupt, daemon=True)
+    try:
+        thread.start()
+        with pytest.raises(Closed, match="make a new one"):
+            call()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    thread.join(LIMIT)
+    end.close()
+    with zpatterns.Pull.bind(end.endpoint, bytes):
+        """The address is free again."""
+
+
+@pytest.mark.parametrize("kind", ["push", "pull"])
+def test_close_ends_the_wait_of_another_thread(kind: str) -> None:
+    end: Any = getattr(zpatterns, kind.capitalize()).bind("tcp://127.0.0.1:*", bytes)
+    call = (lambda: end.send(b"x", timeout=LIMIT)) if kind == "push" else end.receive
+    refused: list[Closed] = []
+
+    def wait() -> None:
+        try:
+            call()
+        except Closed as error:
+            refused.append(error)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    until(lambda: sys._current_frames()[thread.ident or 0].f_code is Pipe.wait.__code__)
+    end.close()
+    with zpatterns.Pull.bind(end.endpoint, bytes):
+        thread.join(LIMIT)
+    assert refused
+
+
 def test_mistakes() -> None:
-    for wrong in ({"batch": 0}, {"timeout": 0.0}, {"high_water_mark": 0}):
+    for wrong in ({"batch": 0}, {"timeout": 0.0}, {"timeout": None}, {"high_water_mark": 0}):
         with pytest.raises(ConfigurationError):
             zpatterns.Push.bind("tcp://127.0.0.1:*", bytes, **wrong)
     with pytest.raises(ConfigurationError):

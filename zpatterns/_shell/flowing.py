@@ -13,10 +13,29 @@ from ..drive import sockets
 from ..drive.flows import Pipe
 from ..drive.sockets import Context
 from ..endpoint import Endpoint, Insecure
-from ..errors import ConfigurationError, DecodeError, MessageTooLarge
+from ..errors import (
+    Closed,
+    ConfigurationError,
+    DecodeError,
+    MessageTooLarge,
+    Overloaded,
+    RequestTimeout,
+    WrongThreadError,
+)
 from ..policy import DEFAULT_TIMEOUT, Limits, SocketOptions
 from ..wire.jobs import CHUNK_BYTES
+from .calls import checked_timeout
 from .guards import checked_endpoint
+
+LONGEST: float = 1e9
+"""Seconds that a call may be told to wait as they are; what is not from 0 to this goes through ``checked_wait``."""
+
+
+def checked_wait(timeout: float) -> float:
+    """Seconds to wait. What is below 0 is a budget that was spent, and means 0; ConfigurationError for what is no time."""
+    if isinstance(timeout, int | float) and timeout <= 0.0:
+        return 0.0
+    return checked_timeout(timeout)
 
 
 class Settings:
@@ -36,8 +55,6 @@ class Settings:
         security: Insecure | None,
         context: Context | None,
     ) -> None:
-        if not 0 < timeout < 1e9:
-            raise ConfigurationError(f"timeout={timeout!r}: must be seconds greater than 0; nothing waits for ever")
         if batch < 1:
             raise ConfigurationError(f"batch={batch}: at least one item travels in a message")
         self.text: str = endpoint
@@ -45,7 +62,7 @@ class Settings:
         self.bare: bool = form is bytes
         self.limits: Limits = limits or Limits()
         self.codec: Codec[Any] = codec_for(form, limits=self.limits)
-        self.timeout: float = timeout
+        self.timeout: float = checked_timeout(timeout)
         self.batch: int = batch
         self.bind: bool = bind
         options = options or SocketOptions()
@@ -90,3 +107,30 @@ class Settings:
                 f"an item of {size} bytes in {len(buffers) + 1} frames; the limit is {self.limits.message} bytes in "
                 f"{self.limits.frames - 1} frames (Limits.message, Limits.frames). Send less, or raise it on both sides"
             )
+
+
+def closed(what: str) -> Closed:
+    """It is closed."""
+    return Closed(f"the {what} is closed; make a new one")
+
+
+def gone(what: str) -> Closed:
+    """It was not closed, and its socket is."""
+    return Closed(f"the socket of the {what} is gone: was its context terminated?")
+
+
+def within(call: str) -> WrongThreadError:
+    """Called in the midst of itself."""
+    return WrongThreadError(f"a {call}() in a signal handler that interrupted a {call}() would wait for itself")
+
+
+def nobody(left: int, seconds: float) -> Overloaded:
+    """Too many items wait."""
+    return Overloaded(
+        f"{left} items were not sent: nobody took one for {seconds:g} s. Is a Pull connected, and does it read?"
+    )
+
+
+def nothing(seconds: float) -> RequestTimeout:
+    """No item has come."""
+    return RequestTimeout(f"no item within {seconds:g} s; is a Push connected, and does it send?", sent=False)

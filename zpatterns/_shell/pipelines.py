@@ -14,7 +14,7 @@ from ..drive.pump import Pump
 from ..drive.sockets import Context
 from ..drive.watched import WatchedRouter
 from ..endpoint import Endpoint
-from ..errors import Closed, ConfigurationError, RequestTimeout
+from ..errors import Closed, RequestTimeout
 from ..policy import Heartbeat, Limits, SocketOptions
 
 
@@ -47,13 +47,7 @@ def open_worker(
     return machine, Pump(machine, [dealer], limits)
 
 
-def check_wait(timeout: float) -> None:
-    """Raises ConfigurationError for a wait without an end."""
-    if not 0.0 <= timeout <= 1e9:
-        raise ConfigurationError(f"timeout={timeout!r}: must be seconds; nothing waits for ever")
-
-
-def checked_wait(stage: str | None, found: int, count: int, timeout: float, *, closed: bool) -> int:
+def counted(stage: str | None, found: int, count: int, timeout: float, *, closed: bool) -> int:
     """How many workers there are, or RequestTimeout, or Closed."""
     if found >= count:
         return found

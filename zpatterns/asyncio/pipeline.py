@@ -11,11 +11,13 @@ from typing import Any, Literal, Self, TypeVar, overload
 from weakref import finalize
 
 from .._shell.amapping import results
+from .._shell.calls import checked_timeout
 from .._shell.dropped import watch
+from .._shell.flowing import checked_wait
 from .._shell.guards import ForkGuard, checked_endpoint
 from .._shell.loops import check_loop
 from .._shell.mapping import Course, check_map
-from .._shell.pipelines import check_wait, checked_wait, open_ventilator, open_worker
+from .._shell.pipelines import counted, open_ventilator, open_worker
 from .._shell.progress import Progress
 from .._shell.stage_work import StageHandlerWork
 from .._shell.stages import AsyncStage, DefStage, Stage, Stages
@@ -72,7 +74,7 @@ class Pipeline:
     ) -> None:
         checked_endpoint(endpoint, bind=True, security=security)
         self._text = endpoint
-        self._timeout = timeout
+        self._timeout = checked_timeout(timeout)
         self._exceptions = dict(exceptions or {})
         self._limits = limits or Limits()
         self._heartbeat = heartbeat or Heartbeat()
@@ -258,11 +260,11 @@ class Pipeline:
         self, stage: Stage[Any, Any] | None = None, /, count: int = 1, timeout: float = DEFAULT_TIMEOUT
     ) -> int:
         """As ``zpatterns.Pipeline.wait_for_workers``."""
-        check_wait(timeout)
+        timeout = checked_wait(timeout)
         name = self._stages.mine((stage,))[0].name if stage is not None else None
         ventilator = self._open()
         found = await ventilator.wait_for_workers(name, count, timeout)
-        return checked_wait(name, found, count, timeout, closed=ventilator.closed)
+        return counted(name, found, count, timeout, closed=ventilator.closed)
 
     @property
     def workers(self) -> int:

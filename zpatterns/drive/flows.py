@@ -43,6 +43,7 @@ class Pipe:
         self.paused: bool = kind == PUSH
         self._limits = limits
         self._linger = options.linger
+        self._closed = False
         self.socket: sockets.Socket = sockets.open_socket(context, kind, options, limits, ipv6=endpoint.ipv6)
         self._binding: Binding | None = None
         self.address: str = str(endpoint)
@@ -99,7 +100,10 @@ class Pipe:
         """Never asked for."""
 
     def close(self, linger: float | None = None) -> None:
-        """What libzmq has taken gets ``linger`` seconds more, in the background."""
+        """What libzmq has taken gets ``linger`` seconds more, in the background. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
         seconds = self._linger if linger is None else linger
         if self._binding is not None:
             self._binding.release(seconds)

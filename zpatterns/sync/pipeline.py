@@ -12,9 +12,11 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 from weakref import finalize
 
+from .._shell.calls import checked_timeout
+from .._shell.flowing import checked_wait
 from .._shell.guards import ForkGuard, checked_endpoint
 from .._shell.mapping import Course, check_map
-from .._shell.pipelines import check_wait, checked_wait, open_ventilator, open_worker
+from .._shell.pipelines import counted, open_ventilator, open_worker
 from .._shell.progress import Progress
 from .._shell.stage_work import StageHandlerWork
 from .._shell.stages import DefStage, Stage, Stages
@@ -75,7 +77,7 @@ class Pipeline:
     ) -> None:
         checked_endpoint(endpoint, bind=True, security=security)
         self._text = endpoint
-        self._timeout = timeout
+        self._timeout = checked_timeout(timeout)
         self._exceptions = dict(exceptions or {})
         self._limits = limits or Limits()
         self._heartbeat = heartbeat or Heartbeat()
@@ -269,11 +271,11 @@ class Pipeline:
 
         ``map`` does not need it: jobs wait for workers. Raises RequestTimeout, which says how many there were, and Closed.
         """
-        check_wait(timeout)
+        timeout = checked_wait(timeout)
         name = self._stages.mine((stage,))[0].name if stage is not None else None
         ventilator = self._open()
         found = ventilator.wait_for_workers(name, count, timeout)
-        return checked_wait(name, found, count, timeout, closed=ventilator.closed)
+        return counted(name, found, count, timeout, closed=ventilator.closed)
 
     @property
     def workers(self) -> int:

@@ -8,14 +8,14 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from .._shell.flowing import Settings
+from .._shell.flowing import LONGEST, Settings, checked_wait, closed, nobody, nothing, within
 from .._shell.guards import ForkGuard, check_made
 from ..core.flow import LISTED, Inflow, Outflow, PushPullStatistics
 from ..core.machine import Frame, Frames
 from ..drive.flows import PULL, PUSH
 from ..drive.sockets import Context
 from ..endpoint import Insecure
-from ..errors import Closed, DecodeError, Overloaded, RequestTimeout
+from ..errors import Closed, DecodeError
 from ..policy import DEFAULT_TIMEOUT, Limits, SocketOptions
 from ..wire.jobs import ALONE, CHUNK_BYTES, ITEMS_MAX
 
@@ -47,7 +47,8 @@ class Push(Generic[T]):
         self._fork = ForkGuard("Push")
         self._machine = Outflow(settings.batch)
         self._pipe = settings.open(PUSH)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close it in the midst of a send
+        self._busy = False
         self._closed = False
 
     @classmethod
@@ -127,6 +128,8 @@ class Push(Generic[T]):
         self._fork.check()
         settings = self._settings
         seconds = settings.timeout if timeout is None else timeout
+        if not 0.0 <= seconds <= LONGEST:
+            seconds = checked_wait(seconds)
         encode = settings.codec.encode
         full, bare = min(settings.batch, ITEMS_MAX), settings.bare
         small: list[bytes] = []
@@ -157,11 +160,15 @@ class Push(Generic[T]):
         until = 0.0
         if not lock.acquire(False):
             until = monotonic() + seconds
-            if not lock.acquire(timeout=min(max(seconds, 0.0), threading.TIMEOUT_MAX)):
-                raise _nobody(len(small) + (large is not None), seconds)
+            if not lock.acquire(timeout=seconds):
+                raise nobody(len(small) + (large is not None), seconds)
+        if self._busy:
+            lock.release()
+            raise within("send")
         try:
+            self._busy = True
             if self._closed:
-                raise _closed()
+                raise closed("Push")
             if small:
                 machine.put_many(settings.codec.wire_id, small)
             if large is not None and settings.bare:
@@ -173,6 +180,9 @@ class Push(Generic[T]):
             machine.outbox.clear()  # its caller is told; it must not go out with somebody else's
             raise
         finally:
+            self._busy = False
+            if self._closed:
+                self._pipe.close()
             lock.release()
 
     def _flush(self, until: float, seconds: float) -> None:
@@ -187,9 +197,9 @@ class Push(Generic[T]):
             now = monotonic()
             until = until or now + seconds
             if self._closed:
-                raise _closed()
+                raise closed("Push")
             if not pipe.wait(pipe.writable, min(until, now + _LOOK)) and monotonic() >= until:
-                raise _nobody(sum(entry[2][0] for entry in outbox), seconds)
+                raise nobody(sum(entry[2][0] for entry in outbox), seconds)
 
     @property
     def endpoint(self) -> str:
@@ -202,13 +212,17 @@ class Push(Generic[T]):
         return self._machine.statistics
 
     def close(self) -> None:
-        """Close the socket; what was sent gets ``linger`` seconds more, in the background. Idempotent."""
+        """Close the socket; what was sent gets ``linger`` seconds more, in the background. Idempotent.
+
+        In a signal handler, too: a ``send`` that was interrupted then closes it, and raises Closed.
+        """
         if self._fork.forked:
             return
         if not self._closed:
             self._closed = True  # whoever waits with the lock sees it
             with self._lock:
-                self._pipe.close()
+                if not self._busy:
+                    self._pipe.close()
 
     def __enter__(self) -> Self:
         return self
@@ -231,7 +245,8 @@ class Pull(Generic[T]):
         self._fork = ForkGuard("Pull")
         self._machine = Inflow(bare=settings.bare)
         self._pipe = settings.open(PULL)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close it in the midst of a receive
+        self._busy = False
         self._closed = False
         self._decode = settings.codec.decode
         self._bare: Any = bytes
@@ -298,11 +313,18 @@ class Pull(Generic[T]):
 
         Raises RequestTimeout, Closed, and DecodeError for a message that is not of the type: what follows can still be read.
         """
+        if timeout is not None and not 0.0 <= timeout <= LONGEST:
+            timeout = checked_wait(timeout)
         until = None if timeout is None else monotonic() + timeout
         self._fork.check()
+        lock = self._lock
         while True:
-            if self._lock.acquire(timeout=-1 if until is None else max(0.0, until - monotonic())):
+            if lock.acquire(False) or lock.acquire(timeout=-1 if until is None else max(0.0, until - monotonic())):
+                if self._busy:
+                    lock.release()
+                    raise within("receive")
                 try:
+                    self._busy = True
                     if self._payloads or self._fill():
                         payload = self._payloads.pop()
                         if self._codec < 0:
@@ -313,16 +335,17 @@ class Pull(Generic[T]):
                     look = monotonic() + _LOOK
                     self._pipe.wait(self._pipe.readable, look if until is None else min(until, look))
                 finally:
-                    self._lock.release()
+                    self._busy = False
+                    if self._closed:
+                        self._shut()
+                    lock.release()
             if until is not None and monotonic() >= until:
-                raise RequestTimeout(
-                    f"no item within {timeout:g} s; is a Push connected, and does it send?", sent=False
-                )
+                raise nothing(timeout or 0.0)
 
     def _fill(self) -> bool:
         """Read one message, if one is there."""
         if self._closed:
-            raise Closed("the Pull is closed; make a new one")
+            raise closed("Pull")
         frames = self._pipe.receive()
         if frames is None:
             return False
@@ -338,7 +361,8 @@ class Pull(Generic[T]):
             while True:
                 yield self.receive()
         except Closed:
-            return
+            if not self._closed:  # its context was terminated
+                raise
 
     @property
     def endpoint(self) -> str:
@@ -351,27 +375,24 @@ class Pull(Generic[T]):
         return self._machine.statistics
 
     def close(self) -> None:
-        """Close the socket; what has come in and was not taken is lost. Ends ``for item in pull``. Idempotent."""
+        """Close the socket; what has come in and was not taken is lost. Ends ``for item in pull``. Idempotent.
+
+        In a signal handler, too: a ``receive`` that was interrupted then closes it, and raises Closed.
+        """
         if self._fork.forked:
             return
         if not self._closed:
             self._closed = True  # whoever waits with the lock sees it
             with self._lock:
-                self._payloads = []
-                self._pipe.close(0)
+                if not self._busy:
+                    self._shut()
+
+    def _shut(self) -> None:
+        self._payloads = []
+        self._pipe.close(0)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
-
-
-def _closed() -> Closed:
-    return Closed("the Push is closed; make a new one")
-
-
-def _nobody(left: int, seconds: float) -> Overloaded:
-    return Overloaded(
-        f"{left} items were not sent: nobody took one for {seconds:g} s. Is a Pull connected, and does it read?"
-    )
