@@ -320,6 +320,138 @@ def test_close_ends_the_wait_of_another_thread(kind: str) -> None:
     assert refused
 
 
+@pytest.mark.parametrize("how", ["receive", "receive in time", "iterate"])
+def test_a_context_that_is_terminated_is_no_clean_end_of_a_pull(face: Face, how: str) -> None:
+    context = zmq.Context()
+    pull = face(face.room.Pull.bind("tcp://127.0.0.1:*", int, context=context))
+    ended: list[Any] = []
+
+    def read() -> None:
+        try:
+            ended.append(list(pull) if how == "iterate" else pull.receive(timeout=LIMIT if "time" in how else None))
+        except zpatterns.ZPatternsError as error:
+            ended.append(error)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    term = threading.Thread(target=context.term, daemon=True)
+    term.start()
+    reader.join(LIMIT)
+    pull.close()
+    term.join(LIMIT)
+    assert not term.is_alive()
+    assert [type(end) for end in ended] == [Closed]
+    assert "terminated" in str(ended[0]) or "context is closed" in str(ended[0])
+
+
+def test_an_asyncio_push_whose_context_is_terminated_takes_no_more_and_counts_what_it_had(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        context = zmq.Context()
+        push = zpatterns.asyncio.Push.connect("tcp://127.0.0.1:1", int, batch=1, context=context)
+        async with push, asyncio.timeout(LIMIT):
+            await push.send(0)
+            await asyncio.sleep(0)
+            term = threading.Thread(target=context.term, daemon=True)
+            term.start()
+            until(lambda: is_gone(push))  # the loop has had no turn yet: the Push does not know
+            for number in (1, 2, 3):
+                await push.send(number)
+            with pytest.raises(Closed, match="context terminated"):
+                while True:
+                    await asyncio.sleep(0)
+                    await push.send_many([])
+            with pytest.raises(Closed, match="context terminated"):
+                await push.send(4)
+            await asyncio.to_thread(term.join, LIMIT)
+        counted = push.statistics
+        assert (counted.items, counted.messages, counted.unsent) == (4, 1, 3)
+        assert "3 items were never sent" in caplog.text
+
+    def is_gone(push: Any) -> bool:
+        try:
+            push._flow._pipe.writable()
+        except Closed:
+            return True
+        return False
+
+    asyncio.run(main())
+
+
+def test_an_asyncio_push_that_waits_for_room_while_its_context_is_terminated() -> None:
+    async def main() -> None:
+        context = zmq.Context()
+        limits, options = Limits(queue=1), zpatterns.SocketOptions(high_water_mark=1)
+        push = zpatterns.asyncio.Push.bind("inproc://nobody", int, limits=limits, options=options, context=context)
+        async with push, asyncio.timeout(LIMIT):
+            await push.send(0)
+            waiting = asyncio.ensure_future(push.send(1, timeout=LIMIT))
+            await asyncio.sleep(0)
+            term = asyncio.ensure_future(asyncio.to_thread(context.term))
+            with pytest.raises(Closed, match="context terminated"):
+                await waiting
+            await term
+        assert push.statistics.unsent == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("form", [int, bytes, Point], ids=lambda form: form.__name__)
+@pytest.mark.parametrize("count", [10, 70])
+def test_what_came_before_its_source_failed_is_sent(face: Face, form: Any, count: int) -> None:
+    made: Any = {int: int, bytes: lambda number: b"%d" % number, Point: Point}[form]
+    push, pull = face.pair("tcp", form)
+
+    def source() -> Iterator[Any]:
+        for number in range(count):
+            yield made(number)
+        raise KeyError("the source has failed")
+
+    with pytest.raises(KeyError):
+        push.send_many(source())
+    with pytest.raises(TypeError):
+        push.send_many([made(count), None])
+    assert [pull.receive(timeout=LIMIT) for _ in range(count + 1)] == [made(number) for number in range(count + 1)]
+
+
+def test_a_first_use_opens_it_and_so_does_async_with_but_not_both() -> None:
+    async def main() -> None:
+        push = zpatterns.asyncio.Push.bind("tcp://127.0.0.1:*", int)
+        await push.send(1)
+        endpoint = push.endpoint
+        pull = zpatterns.asyncio.Pull.connect(endpoint, int)
+        assert await pull.receive(timeout=LIMIT) == 1
+        await push.send(2)
+        async with push, pull:
+            assert push.endpoint == endpoint
+            assert await pull.receive(timeout=LIMIT) == 2
+        for end in (push, pull):
+            with pytest.raises(Closed):
+                await end.__aenter__()
+
+    asyncio.run(main())
+
+
+def test_times_to_wait(face: Face) -> None:
+    push, pull = face.pair("tcp", int)
+    for spent in (0, 0.0, -1, -0.5, float("-inf")):
+        with pytest.raises(RequestTimeout):
+            pull.receive(timeout=spent)
+    for long in (1e9, 1e10, 1e300):
+        push.send(1, timeout=long)
+        push.send_many([2], timeout=long)
+        assert [pull.receive(timeout=long), pull.receive(timeout=long)] == [1, 2]
+    for wrong in (float("nan"), float("inf")):
+        for call in (pull.receive, lambda timeout: push.send(1, timeout=timeout)):
+            with pytest.raises(ConfigurationError, match="nothing waits for ever"):
+                call(timeout=wrong)
+    alone = face(face.room.Push.bind("tcp://127.0.0.1:*", int, limits=Limits(queue=1)))
+    with pytest.raises(Overloaded):
+        for _ in range(2):
+            alone.send(1, timeout=-1.0)
+
+
 def test_mistakes() -> None:
     for wrong in ({"batch": 0}, {"timeout": 0.0}, {"timeout": None}, {"high_water_mark": 0}):
         with pytest.raises(ConfigurationError):

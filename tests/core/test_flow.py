@@ -103,6 +103,18 @@ def test_what_nobody_took_is_counted_when_it_is_closed() -> None:
     assert out(flow) == []
 
 
+def test_what_was_on_its_way_when_it_is_closed_is_counted_too() -> None:
+    flow = Outflow(2)
+    for number in range(5):
+        flow.put(1, b"%d" % number)
+    flow.flush(0.0)
+    flow.outbox.popleft()  # taken
+    flow.put(1, b"5")
+    flow.close()
+    assert (flow.statistics.unsent, flow.statistics.messages, flow.waiting) == (4, 1, 0)
+    assert out(flow) == []
+
+
 def test_typed_items_come_in() -> None:
     flow = Inflow(bare=False)
     flow.receive(0, (j.item(1), b"a", b"buffer"), 0.0)

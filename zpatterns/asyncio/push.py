@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from weakref import finalize
 
+from .._shell.aflowing import portions
 from .._shell.amapping import Lasting
 from .._shell.dropped import watch
-from .._shell.flowing import Settings
+from .._shell.flowing import LONGEST, Settings, checked_wait, closed, gone, nothing
 from .._shell.guards import ForkGuard, check_made
 from .._shell.loops import check_loop
 from ..core.flow import LISTED, PushPullStatistics
@@ -18,14 +19,15 @@ from ..core.machine import Frames
 from ..drive.aflows import AsyncInflow, AsyncOutflow
 from ..drive.sockets import Context
 from ..endpoint import Insecure
-from ..errors import Closed, DecodeError, Overloaded, RequestTimeout
+from ..errors import Closed, DecodeError, Overloaded
 from ..policy import DEFAULT_TIMEOUT, Limits, SocketOptions
-from ..wire.jobs import ALONE, CHUNK_BYTES, ITEMS_MAX
+from ..wire.jobs import ALONE, ITEMS_MAX
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
 T = TypeVar("T")
+_running_loop = asyncio._get_running_loop  # of another process it knows nothing, so a forked child goes the long way
 Item = TypeVar("Item")
 
 
@@ -114,7 +116,11 @@ class Push(Generic[T]):
 
     async def send(self, item: T, /, *, timeout: float | None = None) -> None:
         """As ``zpatterns.Push.send``."""
-        flow = self._flow or self._open()
+        if timeout is not None and not 0.0 <= timeout <= LONGEST:
+            timeout = checked_wait(timeout)
+        flow = self._flow
+        if flow is None or _running_loop() is not flow.home:
+            flow = self._ready()
         payload, buffers = self._encode(item)
         if flow.machine.waiting >= self._most:
             await self._room(flow, timeout)
@@ -129,65 +135,41 @@ class Push(Generic[T]):
 
     async def send_many(self, items: Iterable[T], /, *, timeout: float | None = None) -> None:
         """As ``zpatterns.Push.send_many``."""
-        flow = self._flow or self._open()
-        encode, codec, most, machine = self._encode, self._codec, self._most, flow.machine
-        if self._settings.bare:
-            for item in items:
-                await self.send(item, timeout=timeout)
-            return
-        if self._settings.packs:
-            rest = iter(items)
-            while chunk := list(islice(rest, self._full)):
-                packed = self._settings.packed(chunk)
-                if packed is None:
-                    for item in chunk:
-                        await self.send(item, timeout=timeout)
-                else:
-                    if machine.waiting >= most:
-                        await self._room(flow, timeout)
-                    flow.put_list(packed, len(chunk))
-            return
-        small: list[bytes] = []
-        size = 0
-        for item in items:
-            payload, buffers = encode(item)
-            if not buffers and len(payload) <= ALONE:
-                small.append(payload)
-                size += len(payload)
-                if len(small) < self._full and size < CHUNK_BYTES:
-                    continue
+        if timeout is not None and not 0.0 <= timeout <= LONGEST:
+            timeout = checked_wait(timeout)
+        flow = self._ready()
+        machine, most = flow.machine, self._most
+        for put, what in portions(self._settings, flow, items):
             if machine.waiting >= most:
                 await self._room(flow, timeout)
-            if small:
-                flow.put_many(codec, small)
-                small, size = [], 0
-            if buffers or len(payload) > ALONE:
-                self._settings.check_size(payload, buffers)
-                flow.put(codec, payload, buffers)
-        if small:
-            if machine.waiting >= most:
-                await self._room(flow, timeout)
-            flow.put_many(codec, small)
+            put(*what)
 
     async def _room(self, flow: AsyncOutflow, timeout: float | None) -> None:
         seconds = self._settings.timeout if timeout is None else timeout
         flow.flush()
         if flow.machine.waiting >= self._most and not await flow.wait_below(self._most, seconds):
-            if self._closed:
-                raise Closed("the Push was closed")
-            raise Overloaded(
-                f"{flow.machine.waiting} items wait, and nobody took one for {seconds:g} s; this one was not sent. "
-                "Is a Pull connected, and does it read?"
-            )
+            if not flow.closed:
+                raise Overloaded(
+                    f"{flow.machine.waiting} items wait, and nobody took one for {seconds:g} s; this one was not sent. "
+                    "Is a Pull connected, and does it read?"
+                )
+        if flow.closed:
+            raise closed("Push") if self._closed else gone("Push")
 
-    def _open(self) -> AsyncOutflow:
+    def _ready(self) -> AsyncOutflow:
+        """The socket on the running loop; opened at the first use."""
         self._fork.check()
         if self._closed:
-            raise Closed("the Push is closed; make a new one")
-        check_loop(None, "Push")
-        self._flow = self._last = AsyncOutflow(self._settings.batch, self._settings.open, self._settings.limits)
-        self._finalizer = watch(self, self._flow.loop, self._flow.close, self._fork)
-        return self._flow
+            raise closed("Push")
+        flow = self._flow
+        check_loop(None if flow is None else flow.loop, "Push")
+        if flow is None:
+            flow = AsyncOutflow(self._settings.batch, self._settings.open, self._settings.limits)
+            self._flow = self._last = flow
+            self._finalizer = watch(self, flow.loop, flow.close, self._fork)
+        if flow.closed:
+            raise gone("Push")
+        return flow
 
     @property
     def endpoint(self) -> str:
@@ -218,7 +200,7 @@ class Push(Generic[T]):
         self._closed = True
 
     async def __aenter__(self) -> Self:
-        self._open()
+        self._ready()
         return self
 
     async def __aexit__(
@@ -300,7 +282,9 @@ class Pull(Generic[T]):
 
     async def receive(self, *, timeout: float | None = None) -> T:
         """As ``zpatterns.Pull.receive``."""
-        if not self._payloads:
+        if timeout is not None and not 0.0 <= timeout <= LONGEST:
+            timeout = checked_wait(timeout)
+        if not self._payloads or self._fork.forked:
             await self._fill(timeout)
         payload = self._payloads.pop()
         if self._codec < 0:
@@ -311,16 +295,16 @@ class Pull(Generic[T]):
 
     async def _fill(self, timeout: float | None) -> None:
         """Wait for a message. A cancel loses nothing: what has come stays in its queue."""
-        flow = self._flow or self._open()
+        flow = self._flow
+        if flow is None or _running_loop() is not flow.home:
+            flow = self._ready()
         while not self._payloads:  # several tasks may wait here
             chunk = flow.take()
             if chunk is None:
                 if not await flow.wait(timeout):
-                    if self._closed:
-                        raise Closed("the Pull was closed")
-                    raise RequestTimeout(
-                        f"no item within {timeout:g} s; is a Push connected, and does it send?", sent=False
-                    )
+                    if flow.closed:
+                        raise closed("Pull") if self._closed else gone("Pull")
+                    raise nothing(timeout or 0.0)
             elif isinstance(chunk, DecodeError):
                 raise chunk
             else:
@@ -345,16 +329,23 @@ class Pull(Generic[T]):
                 else:
                     yield decode(self._codec, pop(), self._buffers)
         except Closed:
-            return
+            if not self._closed:  # its context was terminated
+                raise
 
-    def _open(self) -> AsyncInflow:
+    def _ready(self) -> AsyncInflow:
+        """The socket on the running loop; opened at the first use."""
         self._fork.check()
         if self._closed:
-            raise Closed("the Pull is closed; make a new one")
-        check_loop(None, "Pull")
-        self._flow = self._last = AsyncInflow(self._settings.open, self._settings.limits, bare=self._settings.bare)
-        self._finalizer = watch(self, self._flow.loop, self._flow.close, self._fork)
-        return self._flow
+            raise closed("Pull")
+        flow = self._flow
+        check_loop(None if flow is None else flow.loop, "Pull")
+        if flow is None:
+            flow = AsyncInflow(self._settings.open, self._settings.limits, bare=self._settings.bare)
+            self._flow = self._last = flow
+            self._finalizer = watch(self, flow.loop, flow.close, self._fork)
+        if flow.closed:
+            raise gone("Pull")
+        return flow
 
     @property
     def endpoint(self) -> str:
@@ -368,8 +359,10 @@ class Pull(Generic[T]):
 
     async def close(self) -> None:
         """As ``zpatterns.Pull.close``."""
-        flow, self._flow = self._flow, None
-        self._closed = True
+        flow = self._flow
+        if flow is not None and not self._fork.forked and not flow.loop.is_closed():
+            check_loop(flow.loop, "Pull")
+        self._flow, self._closed = None, True
         self._payloads.clear()
         if flow is not None and not self._fork.forked:
             flow.close()
@@ -377,7 +370,7 @@ class Pull(Generic[T]):
                 self._finalizer.detach()
 
     async def __aenter__(self) -> Self:
-        self._open()
+        self._ready()
         return self
 
     async def __aexit__(

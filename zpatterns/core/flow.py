@@ -131,8 +131,11 @@ class Outflow:
         self.statistics.messages -= len(left)
 
     def close(self) -> None:
-        """What still waits is given up."""
-        self.statistics.unsent, self.waiting = self.statistics.unsent + self.waiting, 0
+        """What still waits is given up, and what was on its way to libzmq when that was closed."""
+        self.statistics.unsent += self.waiting + sum(entry[2][0] for entry in self.outbox)
+        self.statistics.messages -= len(self.outbox)
+        self.waiting = 0
+        self.outbox.clear()
         self._messages.clear()
         self._items, self._bytes = [], 0
 

@@ -16,6 +16,7 @@ from .flows import PULL, PUSH, Pipe
 from .pump import Pump
 
 log: logging.Logger = logging.getLogger("zpatterns")
+_NOWHERE = object()
 
 
 class _Waiting:
@@ -64,7 +65,8 @@ class AsyncOutflow:
         self.address: str = self._pipe.address
         self._waiting = _Waiting()
         self.loop: asyncio.AbstractEventLoop = self._waiting.loop
-        self._batch = batch
+        self.home: object = self.loop
+        """The loop it may be used on; nothing once it is closed."""
         self._loop = AsyncLoop(_Telling(self.machine, self._pipe, limits, self._waiting), _nothing, self.close)
 
     def put(self, codec: int, payload: Frame, buffers: Frames) -> None:
@@ -99,16 +101,23 @@ class AsyncOutflow:
 
     def flush(self) -> None:
         """Now."""
-        self._loop.flush_now()
+        if not self.closed:
+            self._loop.flush_now()
 
     async def wait_below(self, most: int, timeout: float) -> bool:
         """Until fewer items wait; False when it is closed or the time is over."""
         return await self._waiting.until(lambda: self.machine.waiting < most, timeout)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, or its context terminated."""
+        return self._waiting.closed
+
     def close(self) -> None:
         """Close the socket; what it would not take is given up. Idempotent."""
         if not self._waiting.closed:
             self._waiting.closed = True
+            self.home = _NOWHERE
             self._loop.close()
             self.machine.close()
             if self.machine.statistics.unsent:
@@ -126,6 +135,8 @@ class AsyncInflow:
         self._most = limits.queue
         self._waiting = _Waiting()
         self.loop: asyncio.AbstractEventLoop = self._waiting.loop
+        self.home: object = self.loop
+        """The loop it may be used on; nothing once it is closed."""
         self._loop = AsyncLoop(_Filling(self.machine, self._pipe, limits, self._waiting), _nothing, self.close)
 
     def take(self) -> tuple[int, list[Frame], Frames] | DecodeError | None:
@@ -143,10 +154,16 @@ class AsyncInflow:
         """Until something has come in; False when it is closed or the time is over."""
         return await self._waiting.until(lambda: bool(self.machine.chunks), timeout)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, or its context terminated."""
+        return self._waiting.closed
+
     def close(self) -> None:
         """Close the socket. Idempotent."""
         if not self._waiting.closed:
             self._waiting.closed = True
+            self.home = _NOWHERE
             self.machine.chunks.clear()
             self._loop.close(0)
             self._waiting.changed()
@@ -157,13 +174,26 @@ class _Telling(Pump):
 
     def __init__(self, machine: Outflow, pipe: Pipe, limits: Limits, waiting: _Waiting) -> None:
         super().__init__(machine, [pipe], limits)
+        self._outflow = machine
         self._waiting = waiting
 
     def flush(self, now: float) -> bool:
-        sent = super().flush(now)
-        if sent and self._waiting._waiters:
+        machine = self._outflow
+        machine.flush(now)
+        outbox = machine.outbox
+        if not outbox:
+            return False
+        send = self.ports[0].send
+        while outbox:
+            _, frames, token = outbox[0]
+            outcome = send(frames)  # if it raises Closed, the message is still there, and is counted
+            outbox.popleft()
+            if outcome is not None:
+                self.full.add(0)
+                machine.sent(token, outcome, now)
+        if self._waiting._waiters:
             self._waiting.changed()
-        return sent
+        return True
 
 
 class _Filling(Pump):
