@@ -89,15 +89,29 @@ class Carriers(Generic[Job]):
         carrier = self._loop.create_task(self._carry())
         self._leading = carrier
         self._carriers.add(carrier)
-        carrier.add_done_callback(self._carriers.discard)
+        carrier.add_done_callback(self._ended)
+
+    def _ended(self, carrier: asyncio.Task[None]) -> None:
+        self._carriers.discard(carrier)
+        if carrier is self._leading:  # somebody cancels everything: the loop ends
+            self._begin_no_more()
+
+    def _begin_no_more(self) -> None:
+        self._leading = None
+        while self._queue:
+            self._queue.popleft()[1].close()
 
     def add(self, job: Job, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Queue a coroutine; it starts with ``go``, or after the one that is just running."""
         self._queue.append((job, coroutine))
+        if self._leading is None:
+            self._begin_no_more()
 
     def extend(self, begun: Iterable[tuple[Job, Coroutine[Any, Any, Any]]]) -> None:
         """Queue many."""
         self._queue.extend(begun)
+        if self._leading is None:
+            self._begin_no_more()
 
     def go(self) -> None:
         """Run what was added, up to the first wait of each."""
@@ -155,8 +169,6 @@ class Carriers(Generic[Job]):
 
     def close(self) -> None:
         """Cancel every carrier, and with it the coroutine it carries; those that never started are closed."""
-        self._leading = None
-        while self._queue:
-            self._queue.popleft()[1].close()
+        self._begin_no_more()
         for carrier in list(self._carriers):
             carrier.cancel()
