@@ -40,6 +40,11 @@ WRONG: dict[str, Callable[[Any], object]] = {
     "heartbeat": lambda z: z.Publisher(ANY, heartbeat=5),
     "retry": lambda z: z.RequestClient("tcp://127.0.0.1:5555", retry=3),
     "a broker's limits": lambda z: z.Broker(ANY, limits=5),
+    "a pipeline's endpoint": lambda z: z.Pipeline(None),
+    "a pipeline's limits": lambda z: z.Pipeline(ANY, limits=5),
+    "a pipeline's heartbeat": lambda z: z.Pipeline(ANY, heartbeat="1"),
+    "a push's options": lambda z: z.Push.bind(ANY, int, options=5),
+    "a pull's limits": lambda z: z.Pull.connect("tcp://127.0.0.1:5555", int, limits=5),
     "a pair's options": lambda z: z.Pair.bind(ANY, int, options=5),
     "a pair's on_connection": lambda z: z.Pair.bind(ANY, int, on_connection=5),
     "a proxy's limits": lambda z: z.Proxy.forwarder(ANY, ANY, limits=5),
@@ -73,6 +78,34 @@ def test_what_cannot_work_is_refused(world: Any, name: str) -> None:
             WRONG[name](world)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("window", [0, None, 1.5, inf, nan])
+@pytest.mark.parametrize("world", ["blocking", "asyncio"])
+def test_the_window_of_a_map_is_a_number_of_jobs(world: str, window: Any) -> None:
+    async def awaiting() -> None:
+        pipeline = zpatterns.asyncio.Pipeline(ANY)
+        stage = pipeline.stage(double)
+        async with pipeline:
+            with pytest.raises(ConfigurationError, match="window="):
+                pipeline.map([1], stage, window=window)
+            with pytest.raises(ConfigurationError, match="count="):
+                await pipeline.wait_for_workers(count=window or -1)
+
+    if world == "asyncio":
+        asyncio.run(awaiting())
+        return
+    pipeline = zpatterns.Pipeline(ANY)
+    stage = pipeline.stage(double)
+    with pipeline:
+        with pytest.raises(ConfigurationError, match="window="):
+            pipeline.map([1], stage, window=window)
+        with pytest.raises(ConfigurationError, match="count="):
+            pipeline.wait_for_workers(count=window or -1)
+
+
+def double(job: int) -> int:
+    return 2 * job
 
 
 CALLS: dict[str, Callable[[Any, Any], object]] = {

@@ -478,6 +478,26 @@ def test_a_capture_that_is_slow_or_raises(
     assert "the capture callback raised" in caplog.text
 
 
+def test_close_within_a_capture(tmp_path: Path) -> None:
+    """It waits for the proxy, which does not wait for it."""
+    closed = threading.Event()
+    took: list[float] = []
+
+    def capture(message: list[bytes]) -> None:
+        began = time.monotonic()
+        proxy.close()
+        took.append(time.monotonic() - began)
+        closed.set()
+
+    front, back = pair(tmp_path)
+    proxy = zpatterns.Proxy.streamer(front, back, capture=capture, options=SocketOptions(linger=LIMIT))
+    with proxy, plain(zmq.PUSH, proxy.frontend) as producer, plain(zmq.PULL, proxy.backend) as worker:
+        producer.send(b"x")
+        assert worker.recv() == b"x"
+        assert closed.wait(2 * LIMIT)
+    assert took[0] < LIMIT / 2
+
+
 # -- misuse ------------------------------------------------------------------------------------------------------------
 
 

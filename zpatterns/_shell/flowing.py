@@ -24,6 +24,7 @@ from ..errors import (
 )
 from ..policy import DEFAULT_TIMEOUT, Limits, SocketOptions
 from ..wire.jobs import CHUNK_BYTES
+from .arguments import chosen
 from .calls import checked_timeout
 from .guards import checked_endpoint
 
@@ -60,12 +61,12 @@ class Settings:
         self.text: str = endpoint
         self.endpoint: Endpoint = checked_endpoint(endpoint, bind=bind, security=security)
         self.bare: bool = form is bytes
-        self.limits: Limits = limits or Limits()
+        self.limits: Limits = chosen(limits, Limits)
         self.codec: Codec[Any] = codec_for(form, limits=self.limits)
         self.timeout: float = checked_timeout(timeout)
         self.batch: int = batch
         self.bind: bool = bind
-        options = options or SocketOptions()
+        options = chosen(options, SocketOptions)
         self.options: SocketOptions = options
         if high_water_mark is not None:
             self.options = replace(options, high_water_mark=high_water_mark)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from ..core.crew import Bundle, Line, Task
 from ..errors import ConfigurationError, DeadLetter, DecodeError, JobFailed, MessageTooLarge, Status, ZPatternsError
 from ..policy import Limits
+from .arguments import checked_count
 from .progress import Progress
 from .stages import Stage
 
@@ -195,7 +196,6 @@ class Course:
 
 def check_map(window: int, errors: str) -> None:
     """Raises ConfigurationError for arguments of ``map`` that cannot work."""
-    if window < 1:
-        raise ConfigurationError(f"window={window}: at least one job must be under way")
+    checked_count("window", window, 1)
     if errors not in ("raise", "yield"):
         raise ConfigurationError(f"errors={errors!r}: must be 'raise' or 'yield'")

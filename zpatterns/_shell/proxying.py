@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 import weakref
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from ..errors import Closed, ConfigurationError
 from ..policy import Limits, SocketOptions
 from .arguments import chosen
 from .guards import ForkGuard, check_made, checked_endpoint
+
+log: logging.Logger = logging.getLogger("zpatterns")
 
 _numbers = count(1)
 
@@ -209,6 +212,7 @@ def _dropped(proxy: SteeredProxy, fork: ForkGuard) -> None:
     if fork.forked or proxy.ending:
         return
     proxy.abandon()
+    log.warning("%s: it was dropped, and forwards nothing any more; keep it, or close() it", proxy.name)
     warnings.warn(
         "a Proxy was dropped without close(): use 'with' or 'async with', or close() it when you are done with it",
         ResourceWarning,

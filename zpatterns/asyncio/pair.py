@@ -69,7 +69,7 @@ class Pair(Generic[S, R]):
         options: SocketOptions | None = None,
         context: Context | None = None,
     ) -> Any:
-        """As ``zpatterns.Pair.inproc``."""
+        """As ``zpatterns.Pair.inproc``. Each end opens with ``async with`` or at its first use: until then it is no peer."""
         there, back = two_types(types)
         endpoint = private_endpoint()
 

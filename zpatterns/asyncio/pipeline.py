@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, TypeVar, overload
 from weakref import finalize
 
 from .._shell.amapping import results
+from .._shell.arguments import checked_count, chosen
 from .._shell.calls import checked_timeout
 from .._shell.dropped import watch
 from .._shell.flowing import checked_wait
@@ -76,9 +77,9 @@ class Pipeline:
         self._text = endpoint
         self._timeout = checked_timeout(timeout)
         self._exceptions = dict(exceptions or {})
-        self._limits = limits or Limits()
-        self._heartbeat = heartbeat or Heartbeat()
-        self._options = options or SocketOptions()
+        self._limits = chosen(limits, Limits)
+        self._heartbeat = chosen(heartbeat, Heartbeat)
+        self._options = chosen(options, SocketOptions)
         self._security = security
         self._context = context
         self._stages = Stages(takes_async=True)
@@ -263,7 +264,7 @@ class Pipeline:
         timeout = checked_wait(timeout)
         name = self._stages.mine((stage,))[0].name if stage is not None else None
         ventilator = self._open()
-        found = await ventilator.wait_for_workers(name, count, timeout)
+        found = await ventilator.wait_for_workers(name, checked_count("count", count), timeout)
         return counted(name, found, count, timeout, closed=ventilator.closed)
 
     @property

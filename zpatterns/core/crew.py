@@ -237,6 +237,10 @@ class PipelineStatistics:
     """Jobs that had to be given to another worker."""
     dead: int = 0
     """Jobs given up after ``Limits.deliveries``."""
+    cancelled: int = 0
+    """Jobs that nobody waited for any more: a ``map`` was left, or the pipeline closed, before they were done."""
+    unserved: int = 0
+    """Jobs that ended because no worker served their stage."""
     duplicates: int = 0
     """Results of jobs that had one already, or that nobody waits for; dropped."""
     forged: int = 0

@@ -97,7 +97,7 @@ class Ventilator:
         for task in tasks:
             if not task.done:
                 task.done = True
-                self.tasks.pop(task.id, None)  # it may never have been put
+                self.statistics.cancelled += self.tasks.pop(task.id, None) is not None  # it may never have been put
                 if task.worker is None:
                     lines[task.line] = None
                 else:
@@ -127,6 +127,7 @@ class Ventilator:
 
     def close(self, error: ZPatternsError) -> None:
         """End every task with this."""
+        self.statistics.cancelled += len(self.tasks)
         for task in list(self.tasks.values()):
             self._end(task, error)
         for line in self.lines.values():
@@ -367,6 +368,7 @@ class Ventilator:
                 if any(not worker.leaving for worker in line.workers):
                     text = f"every worker of stage {line.name!r} is stuck in jobs that took more than {line.timeout} s"
                 for task in [*line.alone, *line.again, *line.fresh]:
+                    self.statistics.unserved += 1
                     self._end(task, NoSuchService(text))
                 line.purge()
 

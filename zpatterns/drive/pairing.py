@@ -77,7 +77,7 @@ class Outlook:
 
     def nobody(self) -> PeerUnavailable:
         """No peer came in time."""
-        return PeerUnavailable(f"{self.name}: no peer in time; is the other end running, and is the endpoint the same?")
+        return PeerUnavailable(f"{self.name}: no peer in time; is the other end open, and is the endpoint the same?")
 
     def full(self) -> Overloaded:
         """The peer takes nothing."""

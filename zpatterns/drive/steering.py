@@ -235,6 +235,8 @@ class SteeredProxy:
 
     def join(self, timeout: float) -> bool:
         """Wait until everything is closed."""
+        if self._tap is not None:
+            self._tap.asked()
         self._watcher.join(timeout)
         return not self._watcher.is_alive()
 
@@ -309,6 +311,7 @@ class SteeredProxy:
 
     def _end(self) -> None:
         linger = self._options.linger
+        until = monotonic() + linger
         with self._lock:
             self._stopping = True
             if not self._leave(_ANSWER) and not self.over.is_set():
@@ -318,8 +321,8 @@ class SteeredProxy:
                 self._close(linger)
             else:
                 log.error("%s: the proxy does not stop; please report this", self.name)
-            if self._tap is not None:
-                self._tap.close(linger)
+        if self._tap is not None:
+            self._tap.close(linger, until - monotonic())
 
     def _relieve(self, linger: float) -> None:
         """A send blocks: be the peer that takes it off, until the commands behind it are heard."""

@@ -41,7 +41,9 @@ class Tap:
         self._reader.connect(address)
         self._reader.set(zmq.SUBSCRIBE, b"")
         self._until: float | None = None
-        threading.Thread(target=self._read, name=f"zpatterns-{name}-capture", daemon=True).start()
+        self._within = False
+        self._thread = threading.Thread(target=self._read, name=f"zpatterns-{name}-capture", daemon=True)
+        self._thread.start()
 
     def _read(self) -> None:
         try:
@@ -67,9 +69,15 @@ class Tap:
             self.failed += 1
             log.exception("%s: the capture callback raised", self._name)
 
-    def close(self, linger: float) -> None:
-        """The proxy has ended: what was captured is handed over within ``linger`` seconds. Returns at once."""
+    def asked(self) -> None:
+        """Somebody closes the proxy and waits for it. If that is the callback, it must not be waited for in turn."""
+        self._within = self._within or threading.current_thread() is self._thread
+
+    def close(self, linger: float, wait: float) -> None:
+        """The proxy has ended: what was captured is handed over within ``linger`` seconds; wait for it so long at most."""
         self._until = monotonic() + linger
         with suppress(zmq.ZMQError):
             self.socket.send(_END, zmq.NOBLOCK)
         self.socket.close(int(linger * 1000))
+        if not self._within:
+            self._thread.join(max(0.0, wait))

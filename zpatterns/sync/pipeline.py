@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 from weakref import finalize
 
+from .._shell.arguments import checked_count, chosen
 from .._shell.calls import checked_timeout
 from .._shell.flowing import checked_wait
 from .._shell.guards import ForkGuard, checked_endpoint
@@ -79,9 +80,9 @@ class Pipeline:
         self._text = endpoint
         self._timeout = checked_timeout(timeout)
         self._exceptions = dict(exceptions or {})
-        self._limits = limits or Limits()
-        self._heartbeat = heartbeat or Heartbeat()
-        self._options = options or SocketOptions()
+        self._limits = chosen(limits, Limits)
+        self._heartbeat = chosen(heartbeat, Heartbeat)
+        self._options = chosen(options, SocketOptions)
         self._security = security
         self._context = context
         self._stages = Stages(takes_async=False)
@@ -274,7 +275,7 @@ class Pipeline:
         timeout = checked_wait(timeout)
         name = self._stages.mine((stage,))[0].name if stage is not None else None
         ventilator = self._open()
-        found = ventilator.wait_for_workers(name, count, timeout)
+        found = ventilator.wait_for_workers(name, checked_count("count", count), timeout)
         return counted(name, found, count, timeout, closed=ventilator.closed)
 
     @property

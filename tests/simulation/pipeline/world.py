@@ -223,6 +223,9 @@ class Story:
         if self.calm:
             must(not self.ventilator.machine.statistics.duplicates, "a result came twice")
         must(not self.ventilator.machine.tasks, "somebody is left")
+        counts = self.ventilator.machine.statistics
+        ended = counts.done + counts.failed + counts.dead + counts.cancelled + counts.unserved
+        must(counts.started == ended, "started", counts.started, "ended", ended)
 
 
 def run(seed: int, trace: Callable[..., None] | None = None) -> Story:
