@@ -156,6 +156,16 @@ def test_a_coroutine_has_nobody_to_await_it_in_the_blocking_world() -> None:
         sub.on(T)(handler)
 
 
+def test_a_topic_that_was_refused_is_not_remembered() -> None:
+    class Odd:
+        pass
+
+    with Subscriber("tcp://127.0.0.1:5555") as sub:
+        with pytest.raises(ConfigurationError, match="Odd"):
+            sub.subscribe(Topic("t", Odd))
+        sub.subscribe(T)
+
+
 def test_topics_that_share_names_and_types_are_welcome_and_so_is_one_that_was_given_up() -> None:
     with Publisher(ANY) as pub, Subscriber(pub.endpoint, Topic("lab.{x}", int), Topic("lab.t", int)) as sub:
         sub.subscribe(Topic("hall.t", str))

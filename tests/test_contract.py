@@ -206,6 +206,8 @@ def test_which_subscriptions_are_to_a_topic():
         ("{site}.t", "lab.{room}.t", False),
         ("{site}.t.u", "lab.{room}.v", False),
         ("lab.a-{x}", "lab.b-{y}", False),
+        ("{r}.v{n}", "{r}.v", False),
+        ("{a}.room{n}", "{a}.roomy", True),
         ("lab.a-{x}", "lab.{y}-b", True),
         ("lab.{x}-a", "lab.{y}-b", False),
         ("lab.{x}-a.{z}", "lab.b-a.{z}", True),

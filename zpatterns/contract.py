@@ -178,8 +178,9 @@ LONGEST_TOPIC = LONGEST_NAME - 1
 
 
 def _parts_overlap(one: str, other: str) -> bool:
-    if "{" not in one and "{" not in other:
-        return one == other
+    for text, part in ((one, other), (other, one)):
+        if "{" not in text:
+            return re.fullmatch("[^.]+".join(map(re.escape, re.split(r"\{.*?\}", part))), text) is not None
     begins = one.partition("{")[0], other.partition("{")[0]
     ends = one.rpartition("}")[2], other.rpartition("}")[2]
     return (begins[0].startswith(begins[1]) or begins[1].startswith(begins[0])) and (

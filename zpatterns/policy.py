@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from math import inf
+from numbers import Integral, Real
 from types import MappingProxyType
+from typing import Any
 
 from .errors import ConfigurationError
 
@@ -26,10 +28,20 @@ DEFAULT_GRACE = 10.0
 """Seconds a server that was told to stop gives its running handlers."""
 
 
+def is_finite(value: Any) -> bool:
+    """Whether it is a number that ends, of whatever library."""
+    return isinstance(value, Real) and -inf < float(value) < inf
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number, of whatever library."""
+    return isinstance(value, Integral)
+
+
 def _positive(owner: object, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
-        if not isinstance(value, int | float) or not 0 < value < inf:
+        if not is_finite(value) or not value > 0:
             raise ConfigurationError(f"{type(owner).__name__}({name}={value!r}): must be a number greater than 0")
 
 
@@ -47,7 +59,7 @@ class Retry:
     backoff_max: float = 1.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.attempts, int) or self.attempts < 1:
+        if not is_whole(self.attempts) or self.attempts < 1:
             raise ConfigurationError(f"Retry(attempts={self.attempts}): at least one attempt is needed")
         _positive(self, "backoff", "backoff_max")
 
@@ -176,7 +188,7 @@ class SocketOptions:
     """Further socket options by their libzmq name without the prefix: ``{"TOS": 16}``."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.linger, int | float) or not 0 <= self.linger < inf:
+        if not is_finite(self.linger) or self.linger < 0:
             raise ConfigurationError(
                 f"SocketOptions(linger={self.linger!r}): must be seconds, 0 or more; closing never waits for ever"
             )

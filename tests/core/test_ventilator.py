@@ -804,6 +804,24 @@ def test_a_worker_whose_handlers_are_all_stuck_does_not_serve_the_stage(late: bo
         assert "every worker of stage 'a' is stuck" in str(task.failure)
 
 
+def test_jobs_that_nobody_waits_for_are_not_stuck_before_they_are_due() -> None:
+    """A map was left early. Its jobs take longer than others wait for a worker, and may."""
+    side = Side(timeout=2.0, stage_timeout=60.0)
+    side.ready(A, a=1)
+    left = side.put(b"1")
+    side.out()
+    side.machine.cancel(left)
+    [waiting] = side.put(b"2")
+    for now in range(1, 60):
+        side.receive(A, j.heartbeat(1), b"")
+        side.wake(float(now))
+    assert side.ended() == []
+    for now in range(60, 64):
+        side.receive(A, j.heartbeat(1), b"")
+        side.wake(float(now))
+    assert side.ended() == [waiting]
+
+
 def test_workers_are_dismissed_until_there_is_work_again() -> None:
     side = Side()
     side.ready(A)

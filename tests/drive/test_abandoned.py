@@ -131,6 +131,27 @@ def test_what_was_closed_says_nothing() -> None:
         gc.collect()
 
 
+def test_a_cancel_of_a_handler_that_has_ended_is_nothing_to_the_next() -> None:
+    """As a debounce does: it cancels the call before, whether that has ended or not."""
+
+    async def main() -> None:
+        server = ReplyServer("tcp://127.0.0.1:*")
+        before: list[Any] = []
+
+        @server.reply(ADD)
+        async def add(request: Add) -> Sum:
+            for task in before:
+                task.cancel()
+            before[:] = [asyncio.current_task()]
+            return Sum(total=request.a + request.b)
+
+        async with server, RequestClient(server.endpoint, timeout=LIMIT) as client:
+            for number in range(5):
+                assert (await client.request(ADD, Add(a=number, b=1))).total == number + 1
+
+    asyncio.run(main())
+
+
 def test_a_context_that_is_terminated() -> None:
     """Every call ends with a typed error, at once; so do later ones."""
 
@@ -170,7 +191,7 @@ def test_a_context_that_is_terminated_under_a_server() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("kind", ["server", "broker", "worker"])
+@pytest.mark.parametrize("kind", ["server", "broker", "worker", "subscriber"])
 @pytest.mark.parametrize("world", [zpatterns, zpatterns.asyncio])
 def test_whoever_serves_is_told_that_the_context_was_terminated(world: Any, kind: str) -> None:
     async def number(value: int) -> int:
@@ -180,6 +201,9 @@ def test_whoever_serves_is_told_that_the_context_was_terminated(world: Any, kind
     if kind == "broker":
         serving = world.Broker("tcp://127.0.0.1:*", context=context)
         opened = lambda: bool(serving.frontend)
+    elif kind == "subscriber":
+        serving = world.Subscriber("tcp://127.0.0.1:1", zpatterns.Topic("t", int), context=context)
+        opened = lambda: serving._driver is not None
     elif kind == "worker":
         pipeline = world.Pipeline("tcp://127.0.0.1:*", context=context)
         pipeline.stage(number if world is zpatterns.asyncio else abs)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from inspect import iscoroutinefunction
-from math import inf
 from typing import Any, TypeVar
 
 from ..contract import Topic
 from ..errors import ConfigurationError
-from ..policy import Overflow
+from ..policy import Overflow, is_finite, is_whole
 
 S = TypeVar("S")
 
@@ -24,7 +23,7 @@ def chosen(given: S | None, kind: type[S]) -> S:
 
 def checked_count(name: str, count: int, least: int = 0) -> int:
     """A whole number, not below the least."""
-    if not isinstance(count, int) or count < least:
+    if not is_whole(count) or count < least:
         raise ConfigurationError(f"{name}={count!r}: must be a whole number, {least} or more")
     return count
 
@@ -48,7 +47,7 @@ def check_handler(handler: object, *, coroutines: bool) -> None:
 
 def checked_grace(grace: float) -> float:
     """Seconds that end, or ConfigurationError."""
-    if not isinstance(grace, int | float) or not 0 <= grace < inf:
+    if not is_finite(grace) or grace < 0:
         raise ConfigurationError(f"grace={grace!r}: must be seconds, 0 or more; nothing waits for ever")
     return grace
 
@@ -57,7 +56,7 @@ def check_intake(overflow: Overflow, max_age: float | None) -> None:
     """How a reader's queue is filled."""
     if not isinstance(overflow, Overflow):
         raise ConfigurationError(f"overflow={overflow!r}: must be Overflow.DROP_OLDEST, DROP_NEWEST, LATEST or BLOCK")
-    if max_age is not None and (not isinstance(max_age, int | float) or not 0 < max_age < inf):
+    if max_age is not None and not (is_finite(max_age) and max_age > 0):
         raise ConfigurationError(f"max_age={max_age!r}: must be seconds greater than 0, or None: any age will do")
 
 

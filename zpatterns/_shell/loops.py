@@ -63,3 +63,6 @@ def until_second_loop_signal(stop: Callable[[], None]) -> Generator[None]:
         except asyncio.CancelledError:
             if len(heard) < 2 or task.uncancel():  # somebody else cancelled it, too
                 raise
+        else:
+            if len(heard) > 1:  # a handler took the cancel for its own
+                task.uncancel()

@@ -21,7 +21,7 @@ from ..drive.fan import Sub, Xpub
 from ..drive.pump import Pump
 from ..drive.sockets import Context
 from ..endpoint import Endpoint, Insecure
-from ..errors import ConfigurationError, MessageTooLarge, PeerUnavailable, RequestTimeout, ZPatternsError
+from ..errors import Closed, ConfigurationError, MessageTooLarge, PeerUnavailable, RequestTimeout, ZPatternsError
 from ..policy import Heartbeat, Limits, Overflow, SocketOptions
 from ..wire.published import BATCH_BYTES, BATCH_COUNT, LONGEST_SUBSCRIPTION, PREFIX, RECORD, is_typed
 from .arguments import Types, check_intake
@@ -122,10 +122,10 @@ def reading(limits: Limits, overflow: Overflow, max_age: float | None, *, main: 
 def subscription(topic: Topic[Any] | bytes, intake: Intake, types: Types | None = None) -> Subscription:
     """What a reader asks for, checked; ``types`` are those of what it asks for already."""
     if isinstance(topic, Topic):
-        if types is not None:
-            types.add(topic)
         topic.body_codec  # noqa: B018  a type that cannot be read is refused here, not at the first message
         topic.many_codec  # noqa: B018
+        if types is not None:
+            types.add(topic)
         return Subscription(topic.prefix, intake, matches=topic.matches, application=topic)
     topic = prefix_of(topic)
     if len(topic) > LONGEST_SUBSCRIPTION:
@@ -201,6 +201,11 @@ def check_size(size: int, frames: int, limits: Limits) -> None:
             f"{size} bytes in {frames} frames: over Limits(message={limits.message}, frames={limits.frames}); publish "
             "less at once, or raise the limits on both sides"
         )
+
+
+def torn() -> Closed:
+    """Nobody closed the subscriber, and it reads no more."""
+    return Closed("the subscriber's sockets are gone: was its context terminated?")
 
 
 def not_ready(machine: Subscriber, addresses: Sequence[str], publishers: int, timeout: float) -> ZPatternsError:

@@ -27,6 +27,7 @@ from .._shell.pubsub import (
     reading,
     subscriber_pump,
     subscription,
+    torn,
 )
 from ..contract import Topic
 from ..core.heard import Gap, SubscriberStatistics
@@ -248,6 +249,8 @@ class Subscriber(Generic[T_co]):
             finally:
                 if signals:
                     await self.close()
+        if main._driver.failed and not self._stopping:
+            raise torn()
 
     def stop(self) -> None:
         """End ``run()`` or ``serve()``, on the loop. Returns at once."""
@@ -332,7 +335,7 @@ class Messages(Generic[T_co]):
         found = await self._next()
         if found is None:
             if self._driver.failed and not self._closed:
-                raise Closed("the subscriber's sockets are gone: was its context terminated?")
+                raise torn()
             raise StopAsyncIteration
         return found
 

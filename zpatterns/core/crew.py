@@ -83,7 +83,7 @@ class Task:
         holder = self.worker
         assert holder is not None
         self.take_back()
-        holder.stuck[self.id] = self.line
+        holder.stuck[self.id] = (self.line, self.assigned_at + self.line.timeout)
 
     @property
     def line(self) -> Line:
@@ -182,8 +182,8 @@ class Worker:
         """Its stages, and its credit for each."""
         self.held: dict[Line, dict[int, Task]] = {}
         """What it was given and has not answered, the oldest first."""
-        self.stuck: dict[int, Line] = {}
-        """What it was given and nobody waits for any more: its handler may still be busy with it."""
+        self.stuck: dict[int, tuple[Line, float]] = {}
+        """What it was given and nobody waits for any more, and when it was due: its handler may still be busy with it."""
         self.alone: Task | None = None
         self.reserved: Line | None = None
         """Whose next job is to be alone here: until then it gets nothing else."""
@@ -213,12 +213,13 @@ class Worker:
             return 0
         used = len(self.held[line])
         if self.stuck:
-            used += sum(stuck is line for stuck in self.stuck.values())
+            used += sum(stuck is line for stuck, _ in self.stuck.values())
         return self.offers[line.name] - used
 
-    def serves(self, line: Line) -> bool:
-        """Whether it will have more of this stage some time: it is not leaving, nor are all its handlers stuck."""
-        return not self.leaving and sum(stuck is line for stuck in self.stuck.values()) < self.offers[line.name]
+    def serves(self, line: Line, now: float) -> bool:
+        """Whether it will have more of this stage some time: it is not leaving, nor are all its handlers overdue."""
+        overdue = sum(stuck is line and due <= now for stuck, due in self.stuck.values())
+        return not self.leaving and overdue < self.offers[line.name]
 
 
 @dataclass(slots=True)

@@ -359,7 +359,7 @@ class Ventilator:
             if worker.said >= TICKS:
                 self._say(worker, j.STOP_HEADER if self.dismissing else j.heartbeat(0))
         for line in self.lines.values():
-            if not line.waiting or any(worker.serves(line) for worker in line.workers):
+            if not line.waiting or any(worker.serves(line, now) for worker in line.workers):
                 line.lonely = 0
                 continue
             line.lonely += 1

@@ -93,8 +93,11 @@ class Carriers(Generic[Job]):
 
     def _ended(self, carrier: asyncio.Task[None]) -> None:
         self._carriers.discard(carrier)
-        if carrier is self._leading:  # somebody cancels everything: the loop ends
-            self._begin_no_more()
+        if carrier is self._leading:
+            if any(not task.cancelling() for task in asyncio.all_tasks(self._loop)):
+                self._new_leader()  # a handler that had ended was cancelled, which is nothing to the next one
+            else:
+                self._begin_no_more()  # everything is cancelled: the loop ends
 
     def _begin_no_more(self) -> None:
         self._leading = None

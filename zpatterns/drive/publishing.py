@@ -74,6 +74,7 @@ class BlockingPublisher:
                     raise Overloaded(f"{error}: {unsent(left, of)}") from error
                 if machine.outbox or machine.blocked:
                     self._send(now, left, of)
+                    now = monotonic()
                 left -= 1
             if not self._blocks:
                 self._send(now)

@@ -23,6 +23,7 @@ from .._shell.pubsub import (
     reading,
     subscriber_pump,
     subscription,
+    torn,
 )
 from .._shell.signals import until_second_signal
 from ..contract import Topic
@@ -250,6 +251,8 @@ class Subscriber(Generic[T_co]):
                             handler(message)
                         except Exception as error:  # noqa: BLE001  reported there
                             handlers.failed(message, handler, error)
+        if self._driver.failed and not self._stopping:
+            raise torn()
 
     def stop(self) -> None:
         """End ``run()``, from any thread, handler or signal handler. Returns at once."""
@@ -298,7 +301,7 @@ class Messages(Generic[T_co]):
         found = self._next(None)
         if found is None:
             if self._driver.failed and not self._closed:
-                raise Closed("the subscriber's sockets are gone: was its context terminated?")
+                raise torn()
             raise StopIteration
         return found
 

@@ -110,7 +110,7 @@ def _ventilator(machine: Ventilator) -> None:
     for worker in machine.workers.values():
         load = 0
         for line, held in worker.held.items():
-            stuck = sum(stuck is line for stuck in worker.stuck.values())
+            stuck = sum(stuck is line for stuck, _ in worker.stuck.values())
             must(len(held) + stuck <= worker.offers[line.name], "more than its credit:", len(held), stuck)
             load += len(held)
             for task in held.values():
