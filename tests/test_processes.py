@@ -72,7 +72,7 @@ def alive(pid: int) -> bool:
     """Zombies, whom nobody may have buried, are not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it ends while we look
         return False
 
 
